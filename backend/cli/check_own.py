@@ -1,0 +1,99 @@
+"""What the doctor asks about the backend's own parts: Redis, workers, weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from backend.cli.check import Check
+from backend.domain import BackboneIdentity
+from backend.settings import Settings
+from backend.store.embedded import running_url
+from backend.store.fleet import WorkerInfo
+from backend.store.keys import SCHEMA
+
+_START = "Start everything with `python -m backend up`"
+
+
+def redis_address(settings: Settings) -> str | None:
+    """REDIS_URL, else the embedded Redis that a running `up` has under DATA_DIR."""
+    return settings.redis_url or running_url(settings.data_dir)
+
+
+def no_redis(settings: Settings) -> Check:
+    """REDIS_URL is empty and nothing runs under DATA_DIR."""
+    return Check(
+        "Redis",
+        "problem",
+        f"REDIS_URL is empty and no backend runs on DATA_DIR={settings.data_dir}.",
+        f"{_START}, or give this command the REDIS_URL or DATA_DIR of the running one.",
+    )
+
+
+def check_redis(connection: redis.Redis) -> Check:
+    """A connection that ``connect`` opened has answered and has our schema."""
+    info: Any = connection.info()
+    version, policy = info["redis_version"], info.get("maxmemory_policy", "noeviction")
+    found = f"Redis {version}, schema {SCHEMA}, {info['used_memory_human']} in use"
+    if policy != "noeviction":
+        return Check(
+            "Redis",
+            "warning",
+            f"{found}; it may evict jobs (maxmemory-policy {policy}).",
+            "Set maxmemory-policy noeviction.",
+        )
+    return Check("Redis", "ok", f"{found}.")
+
+
+def check_workers(workers: Sequence[WorkerInfo]) -> Check:
+    """Whether somebody does the work. workers: those heard lately."""
+    if not workers:
+        return Check(
+            "workers",
+            "problem",
+            "No worker lives; tasks queue up and nothing is predicted.",
+            f"{_START}, or a single one with `python -m backend worker`; its log says why it ends.",
+        )
+    states = Counter(worker.state for worker in workers)
+    found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    devices = ", ".join(sorted({worker.device for worker in workers}))
+    broken = [worker for worker in workers if worker.state == "failed"]
+    if broken:
+        reasons = "; ".join(f"{worker.name}: {worker.reason}" for worker in broken)
+        return Check(
+            "workers",
+            "warning" if states["ready"] else "problem",
+            f"{found}. {reasons}",
+            "Correct what the reason names, then restart that worker.",
+        )
+    if not states["ready"]:
+        return Check(
+            "workers",
+            "warning",
+            f"{found} on {devices}: the model is being loaded.",
+            "Wait a moment and ask again; a first start may download weights.",
+        )
+    return Check("workers", "ok", f"{found} on {devices}.")
+
+
+def check_weights(identity: BackboneIdentity | None, settings: Settings) -> Check:
+    """Whether the workers loaded what the settings name."""
+    if identity is None:
+        return Check(
+            "weights",
+            "warning",
+            "No worker has published which weights it loaded.",
+            "Wait until a worker is ready.",
+        )
+    found = f"{identity.name} {identity.digest}, {identity.size_px} px"
+    if identity.name != settings.backbone:
+        return Check(
+            "weights",
+            "warning",
+            f"The workers loaded {found}; BACKBONE here is {settings.backbone}.",
+            "Give server, workers and this command the same BACKBONE, and restart them.",
+        )
+    return Check("weights", "ok", f"{found}.")

@@ -1,0 +1,165 @@
+"""One tree of errors; each says what, why and what to do.
+
+BackendError
+├── ConfigError            a setting or labelling configuration cannot be served
+│   ├── SettingsInvalid
+│   ├── LabelConfigInvalid
+│   ├── UnknownName
+│   ├── WeightsUnavailable
+│   └── ImageSetInvalid    pictures with true boxes, for a measurement, cannot be read
+├── RequestError           a call is malformed
+│   ├── RequestTooLarge    too many bytes, or too many tasks
+│   └── JobNotFound
+├── MediaError             a picture cannot be had
+│   ├── MediaMissing       the task's data has no address, or the address has no picture
+│   ├── MediaForbidden     address refused by a guard, or by its host
+│   ├── MediaTooLarge
+│   ├── MediaUnreadable
+│   └── MediaUnreachable   network trouble, may pass
+├── LabelStudioError       Label Studio's API refused or failed
+│   ├── LabelStudioAuth
+│   └── LabelStudioUnreachable
+├── StoreUnavailable       Redis cannot be reached, or holds another schema
+├── ShapeError             an array has not the documented shape
+├── ChildFailed            a process started for a demonstration ended or never answered
+└── JobError
+    ├── JobCancelled
+    ├── JobForbidden       a job names a function that workers do not run
+    └── BackboneMismatch   a job was made for weights this worker does not have
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BackendError(Exception):
+    """Base of all errors of the backend.
+
+    code: stable word for logs and metrics. status: HTTP status when it reaches a caller.
+    retry: whether the same call may succeed later. what/remedy: for people.
+    """
+
+    code = "error"
+    status = 500
+    retry = False
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what} {remedy}".strip())
+
+
+class ConfigError(BackendError):
+    code, status = "config", 422
+
+
+class SettingsInvalid(ConfigError):
+    code = "settings_invalid"
+
+
+class LabelConfigInvalid(ConfigError):
+    code = "label_config_invalid"
+
+
+class UnknownName(ConfigError):
+    """A registry has no such entry; the known ones are told, nearest first."""
+
+    code = "unknown_name"
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        ordered = near + [n for n in names if n not in near]
+        super().__init__(f"There is no {kind} named {name!r}.", f"Known: {', '.join(ordered)}.")
+
+
+class WeightsUnavailable(ConfigError):
+    code, status = "weights_unavailable", 503
+
+
+class ImageSetInvalid(ConfigError):
+    code = "image_set_invalid"
+
+
+class RequestError(BackendError):
+    code, status = "bad_request", 422
+
+
+class RequestTooLarge(RequestError):
+    code, status = "request_too_large", 413
+
+
+class JobNotFound(RequestError):
+    code, status = "job_not_found", 404
+
+
+class MediaError(BackendError):
+    code, status = "media", 422
+
+
+class MediaMissing(MediaError):
+    code = "media_missing"
+
+
+class MediaForbidden(MediaError):
+    code = "media_forbidden"
+
+
+class MediaTooLarge(MediaError):
+    code = "media_too_large"
+
+
+class MediaUnreadable(MediaError):
+    code = "media_unreadable"
+
+
+class MediaUnreachable(MediaError):
+    code, retry = "media_unreachable", True
+
+
+class LabelStudioError(BackendError):
+    code, status = "label_studio", 502
+
+
+class LabelStudioAuth(LabelStudioError):
+    code = "label_studio_auth"
+
+
+class LabelStudioUnreachable(LabelStudioError):
+    """maybe_done: whether Label Studio may have carried out the call all the same."""
+
+    code, retry = "label_studio_unreachable", True
+
+    def __init__(self, what: str, remedy: str = "", *, maybe_done: bool = False) -> None:
+        self.maybe_done = maybe_done
+        super().__init__(what, remedy)
+
+
+class StoreUnavailable(BackendError):
+    code, status, retry = "store_unavailable", 503, True
+
+
+class ShapeError(BackendError):
+    code = "shape"
+
+
+class ChildFailed(BackendError):
+    code = "child_failed"
+
+
+class JobError(BackendError):
+    code = "job"
+
+
+class JobCancelled(JobError):
+    code, status = "job_cancelled", 409
+
+
+class JobForbidden(JobError):
+    code, status = "job_forbidden", 403
+
+
+class BackboneMismatch(JobError):
+    code, status, retry = "backbone_mismatch", 409, True

@@ -1,0 +1,1 @@
+"""Metrics, demonstrations, benchmarks: how good and how fast the backend is."""

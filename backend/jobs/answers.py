@@ -1,0 +1,176 @@
+"""What the controls of tasks get from pictures that were looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from backend.domain import UNNAMED, Boxes, Picture, concat_boxes, iou_matrix
+from backend.jobs.addresses import Look
+from backend.labelstudio.labelspec import Control, LabelName
+from backend.labelstudio.prediction import FoundBoxes, FoundChoices
+from backend.learning.choices import Opinion
+from backend.settings import Settings
+from backend.vision.detect import DetectOptions, LabelQuery, Looked, classify, detect
+from backend.vision.evidence import SEEN
+
+Found = FoundBoxes | FoundChoices
+
+RIVAL = 0.5
+"""With several choices allowed, those of at least this share of the best one's probability
+are taken: a softmax divides one probability among all that a picture shows."""
+
+
+DISPLACED_IOU = 0.5
+"""Overlap with a learned box from which a zero-shot box of another label is not believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedAnswers:
+    """What a trained head found. labels, controls: those it knows.
+
+    boxes: of each picture, by position. opinions: of each picture by control of choices.
+    """
+
+    labels: frozenset[str]
+    controls: frozenset[str]
+    boxes: Sequence[Boxes]
+    opinions: Sequence[Mapping[str, Opinion]]
+
+
+def needs_look(asked: Sequence[tuple[Look, int]], learned: LearnedAnswers) -> bool:
+    """Whether the zero-shot way has a say in any of these: a head knows not all of them."""
+    return any(
+        one.control.name not in learned.controls
+        if one.control.kind == "choices"
+        else not _values(one) or bool(_values(one) - learned.labels)
+        for one, _ in asked
+    )
+
+
+def answer_looks(
+    looked: Looked | None,
+    pictures: Sequence[Picture],
+    asked: Sequence[tuple[Look, int]],
+    settings: Settings,
+    learned: LearnedAnswers | None = None,
+) -> list[Found]:
+    """The answer to each look, in order.
+
+    looked: may be None where ``needs_look`` says so. asked: a look with the position of its
+    picture among those looked at. Looks of one control with the same labels are answered
+    together, and each picture once for them. Labels and controls of choices that the head
+    knows are left to it.
+    Raises: as detect.
+    """
+    groups: dict[tuple[str, tuple[LabelName, ...]], list[int]] = {}
+    for number, (one, _) in enumerate(asked):
+        groups.setdefault((one.control.name, one.labels), []).append(number)
+    answers: dict[int, Found] = {}
+    for numbers in groups.values():
+        rows = list(dict.fromkeys(asked[number][1] for number in numbers))
+        one = asked[numbers[0]][0]
+        found = _answers(looked, pictures, rows, one, settings, learned)
+        of_row = dict(zip(rows, found, strict=True))
+        for number in numbers:
+            item_index = asked[number][0].item_index
+            answers[number] = _placed(of_row[asked[number][1]], item_index)
+    return [answers[number] for number in range(len(asked))]
+
+
+def detect_options(control: Control, settings: Settings) -> DetectOptions:
+    """The control's own options, the settings where it has none."""
+    options = control.options
+    threshold, most = options.score_threshold, options.max_boxes
+    return DetectOptions(
+        saliency=options.saliency or DetectOptions().saliency,
+        box_rule=options.box_rule,
+        score_threshold=settings.score_threshold if threshold is None else threshold,
+        max_boxes=settings.max_boxes if most is None else most,
+        extra=options.extra,
+    )
+
+
+def choose(
+    probability: Mapping[str, float], *, multiple: bool, score_threshold: float
+) -> tuple[tuple[str, ...], float]:
+    """The choices to take, best first, with the probability of the least sure of them.
+
+    Nothing where no choice reaches score_threshold, or where the network sees none of
+    them: together they stay below SEEN.
+    """
+    if math.fsum(probability.values()) < SEEN:
+        return (), 0.0
+    ranked = sorted(probability.items(), key=lambda item: (-item[1], item[0]))
+    taken = [(name, p) for name, p in ranked if p >= score_threshold]
+    taken = [(name, p) for name, p in taken if p >= RIVAL * taken[0][1]] if multiple else taken[:1]
+    score = min((p for _, p in taken), default=0.0)
+    return tuple(name for name, _ in taken), min(max(float(score), 0.0), 1.0)
+
+
+def _answers(
+    looked: Looked | None,
+    pictures: Sequence[Picture],
+    rows: Sequence[int],
+    one: Look,
+    settings: Settings,
+    learned: LearnedAnswers | None,
+) -> list[Found]:
+    options = detect_options(one.control, settings)
+    name = one.control.name
+    if learned is not None and name in learned.controls:
+        taken = [
+            learned.opinions[row][name].take(_values(one), options.score_threshold) for row in rows
+        ]
+        return [FoundChoices(name, None, choices, score) for choices, score in taken]
+    queries = [LabelQuery(label.value, label.names) for label in one.labels]
+    known = _values(one) & (learned.labels if learned is not None else frozenset())
+    zero_shot: list[Boxes] = [Boxes.empty(pictures[row].size_hw) for row in rows]
+    if looked is not None:
+        chosen = looked.select(torch.tensor(rows, dtype=torch.int64))
+        if one.control.kind == "choices":
+            decided = [
+                choose(p, multiple=one.control.multiple, score_threshold=options.score_threshold)
+                for p in classify(chosen, queries)
+            ]
+            return [FoundChoices(name, None, choices, score) for choices, score in decided]
+        if not known or _values(one) - known:
+            # All labels are asked for, so that none is left by elimination that a head has.
+            zero_shot = detect(chosen, [pictures[row] for row in rows], queries, options)
+    if learned is not None and known:
+        zero_shot = [
+            joined(learned.boxes[row], found, known).best(
+                options.max_boxes, options.score_threshold
+            )
+            for row, found in zip(rows, zero_shot, strict=True)
+        ]
+    return [FoundBoxes(name, None, boxes) for boxes in zero_shot]
+
+
+def joined(learned: Boxes, zero_shot: Boxes, known: frozenset[str]) -> Boxes:
+    """A head's boxes of the labels it knows, with the zero-shot ones of other labels.
+
+    Unnamed boxes, and those on the place of a learned one, are left out: the head says
+    better what they are.
+    """
+    own = learned.select(i for i, label in enumerate(learned.label) if label in known)
+    overlap = iou_matrix(zero_shot.xyxy_px, own.xyxy_px)
+    others = zero_shot.select(
+        i
+        for i, label in enumerate(zero_shot.label)
+        if label != UNNAMED and label not in known and not (overlap[i] >= DISPLACED_IOU).any()
+    )
+    return concat_boxes([own, others], zero_shot.size_hw)
+
+
+def _values(one: Look) -> frozenset[str]:
+    return frozenset(label.value for label in one.labels)
+
+
+def _placed(found: Found, item_index: int | None) -> Found:
+    if isinstance(found, FoundBoxes):
+        return FoundBoxes(found.control, item_index, found.boxes)
+    return FoundChoices(found.control, item_index, found.choices, found.score)

@@ -1,0 +1,337 @@
+"""The job that predicts: pictures in, finished predictions into the cache.
+
+Fetching and decoding run ahead in threads while the device works on a batch. After every
+batch what is complete goes to the cache, so that a job that dies loses a batch at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import redis
+import structlog
+from rq import get_current_job
+from rq.job import Job
+from rq.timeouts import BaseTimeoutException
+
+from backend.domain import Failed, Picture, Predicted, U8Array
+from backend.errors import (
+    BackboneMismatch,
+    BackendError,
+    JobCancelled,
+    JobError,
+    MediaError,
+)
+from backend.jobs.addresses import Look, looks_of
+from backend.jobs.ahead import Ahead
+from backend.jobs.answers import Found, LearnedAnswers, answer_looks, needs_look
+from backend.jobs.fetching import fetch_picture
+from backend.jobs.learner import TrainedHead
+from backend.jobs.payload import Carrier, CarrierTask
+from backend.jobs.process import Process, current
+from backend.jobs.push_requests import request_push
+from backend.jobs.views import cancel_wanted
+from backend.jobs.warming import warm
+from backend.labelstudio.labelspec import LabelSpec, parse_label_config
+from backend.labelstudio.prediction import build_prediction, check_prediction
+from backend.store import keys
+from backend.vision.detect import Looked, look, prepare
+
+__all__ = ["run", "warm"]
+
+log = structlog.get_logger(__name__)
+
+_PROBLEMS_SHOWN = 5
+_BATCHES_AHEAD = 2
+
+T = TypeVar("T")
+Outcomes = dict[str, Predicted | Failed]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A picture ready for the device. square_u8: (S, S, 3)."""
+
+    picture: Picture
+    square_u8: U8Array
+
+
+@dataclass
+class _Work:
+    """A task in the making. left: its pictures not yet seen. found: by position in looks."""
+
+    task: CarrierTask
+    looks: Sequence[Look]
+    left: set[str]
+    found: dict[int, Found]
+
+
+def run(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Predict the tasks of a carrier; ``{"predicted": n, "failed": {code: n}}``.
+
+    A task that cannot be done is no error of the job.
+    Raises: JobError, BackboneMismatch, JobCancelled; whatever it raises is first left in
+    the cache as the reason why the remaining tasks failed.
+    """
+    carriage = _Carriage(current(), Carrier.from_json(payload), get_current_job())
+    try:
+        carriage.run()
+    except Exception as error:
+        # The edge of a job: time limits included, everything is noted and raised again.
+        carriage.give_up(error)
+        raise
+    return carriage.summary()
+
+
+class _Carriage:
+    """One run of one carrier."""
+
+    def __init__(self, process: Process, carrier: Carrier, job: Job | None) -> None:
+        self._process = process
+        self._carrier = carrier
+        self._job = job
+        self._undone = {task.key for task in carrier.tasks}
+        self._works: dict[str, _Work] = {}
+        self._head: TrainedHead | None = None
+        self._predicted = 0
+        self._failed: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
+        self._pictures = 0
+        self._batches = 0
+
+    def run(self) -> None:
+        """Do every task that is not done yet."""
+        spec = self._spec()
+        self._stop_if_cancelled()
+        if self._carrier.head_number:
+            project_id = keys.project_id_of(self._carrier.project_id)
+            self._head = self._process.heads.get(project_id, self._carrier.head_number)
+        self._plan(spec)
+        size = self._process.settings.batch_pictures
+        depth = _BATCHES_AHEAD * size
+        with Ahead(self._process.pool, self._prepared, self._addresses(), depth) as ahead:
+            while batch := self._timed("fetch_wait", lambda: ahead.take(size)):
+                self._stop_if_cancelled()
+                pictures = {address: result for (address, _), result in batch}
+                self._store(self._predict(spec, pictures))
+        self._count()
+        self._ask_for_push()
+
+    def summary(self) -> dict[str, Any]:
+        """The job's return value."""
+        return {"predicted": self._predicted, "failed": dict(self._failed)}
+
+    def give_up(self, error: Exception) -> None:
+        """Leave what is not done so that others know: failed, or free for the next call."""
+        passing = isinstance(error, BackendError) and error.retry
+        if passing and self._job is not None and self._job.should_retry:
+            return  # the worker has it done again
+        if isinstance(error, redis.RedisError):
+            return  # nothing can be written; the claims run out with the job
+        undone = list(self._undone)
+        if not isinstance(error, JobCancelled):
+            failure = self._failure(error)
+            self._process.cache.put_many(dict.fromkeys(undone, failure))
+            self._failed[failure.code] += len(undone)
+        self._release(undone)
+        self._count()
+        self._ask_for_push()
+
+    # ---- before the pictures
+
+    def _spec(self) -> LabelSpec:
+        carrier, identity = self._carrier, self._process.backbone.identity
+        if carrier.backbone_digest and carrier.backbone_digest != identity.digest:
+            raise BackboneMismatch(
+                f"A job for weights {carrier.backbone_digest} reached a worker that has "
+                f"{identity.name} {identity.digest}.",
+                "Give all workers the same BACKBONE and BACKBONE_WEIGHTS, then ask again.",
+            )
+        xml = self._process.projects.get_config(carrier.config_fingerprint)
+        if xml is None:
+            raise JobError(
+                f"The labelling configuration {carrier.config_fingerprint} is not in the store.",
+                "Ask for the predictions again; Redis may have been emptied.",
+            )
+        return parse_label_config(xml)
+
+    def _plan(self, spec: LabelSpec) -> None:
+        """Set up the work; what another carrier did or what needs no picture is done."""
+        outcomes: Outcomes = {}
+        tasks = self._carrier.tasks
+        known = self._process.cache.get_many([task.key for task in tasks])
+        for task, answer in zip(tasks, known, strict=True):
+            if answer is not None:
+                self._note(task.key, answer if isinstance(answer, Failed) else None)
+                continue
+            try:
+                looks = looks_of(spec, task.data)
+            except MediaError as error:
+                outcomes[task.key] = Failed(error.code, str(error))
+                continue
+            work = _Work(task, looks, {one.address for one in looks}, {})
+            if looks:
+                self._works[task.key] = work
+            else:
+                outcomes[task.key] = self._finished(spec, work)
+        self._store(outcomes)
+        self._release([t.key for t, answer in zip(tasks, known, strict=True) if answer is not None])
+
+    def _addresses(self) -> list[tuple[str, int | None]]:
+        """Each address once, with the first task that names it, in the tasks' order."""
+        first: dict[str, int | None] = {}
+        for work in self._works.values():
+            for one in work.looks:
+                first.setdefault(one.address, work.task.id)
+        return list(first.items())
+
+    def _prepared(self, item: tuple[str, int | None]) -> _Ready | BackendError:
+        """Runs in a thread. A picture that cannot be had is a result like any other."""
+        address, task_id = item
+        backbone, learner = self._process.backbone, self._process.learner
+        side_px = backbone.size_px
+        if self._head is not None:
+            side_px = learner.decode_side_px(backbone, self._head.small)
+        picture = fetch_picture(self._process, self._carrier.project_id, address, task_id, side_px)
+        if isinstance(picture, BackendError):
+            return picture
+        return _Ready(picture, prepare(picture, backbone.size_px))
+
+    # ---- the pictures
+
+    def _predict(self, spec: LabelSpec, batch: Mapping[str, _Ready | BackendError]) -> Outcomes:
+        """Look at a batch of pictures by address; outcomes of the tasks that it settles."""
+        ready = {address: item for address, item in batch.items() if isinstance(item, _Ready)}
+        if ready:
+            self._look(ready)
+        outcomes: Outcomes = {}
+        for key, work in list(self._works.items()):
+            seen = [address for address in batch if address in work.left]
+            work.left.difference_update(seen)
+            for error in (batch[address] for address in seen):
+                if isinstance(error, BackendError):
+                    outcomes.setdefault(key, Failed(error.code, str(error)))
+            if key not in outcomes and not work.left:
+                outcomes[key] = self._finished(spec, work)
+            if key in outcomes:
+                del self._works[key]
+        return outcomes
+
+    def _look(self, ready: Mapping[str, _Ready]) -> None:
+        """Fill in what every task finds on these pictures, after one forward pass."""
+        self._batches += 1
+        self._pictures += len(ready)
+        place = {address: index for index, address in enumerate(ready)}
+        asked = [
+            (work, position, one)
+            for work in self._works.values()
+            for position, one in enumerate(work.looks)
+            if one.address in place
+        ]
+        questions = [(one, place[one.address]) for _, _, one in asked]
+        pictures = [item.picture for item in ready.values()]
+        learned = self._timed("head", lambda: self._learned(pictures))
+        looked: Looked | None = None
+        if learned is None or needs_look(questions, learned):
+            squares_u8 = np.stack([item.square_u8 for item in ready.values()])
+            looked = self._timed("forward", lambda: look(self._process.backbone, squares_u8))
+        settings = self._process.settings
+        found = self._timed(
+            "boxes", lambda: answer_looks(looked, pictures, questions, settings, learned)
+        )
+        for (work, position, _), answer in zip(asked, found, strict=True):
+            work.found[position] = answer
+
+    def _learned(self, pictures: Sequence[Picture]) -> LearnedAnswers | None:
+        if self._head is None:
+            return None
+        process, small = self._process, self._head.small
+        features = process.learner.features_of(
+            process.backbone, pictures, small=small, mirrored=False
+        )
+        return LearnedAnswers(
+            frozenset(self._head.labels),
+            frozenset(self._head.controls),
+            process.learner.predict(self._head, features),
+            process.learner.predict_choices(self._head, features),
+        )
+
+    def _finished(self, spec: LabelSpec, work: _Work) -> Predicted | Failed:
+        prediction = build_prediction(
+            spec,
+            [work.found[position] for position in sorted(work.found)],
+            model_version=self._carrier.version,
+            region_id_seed=work.task.key,
+        )
+        problems = check_prediction(prediction, spec, work.task.data)
+        if not problems:
+            return Predicted(prediction)
+        shown = problems[:_PROBLEMS_SHOWN]
+        log.error("prediction_invalid", task=work.task.id, problems=shown)
+        return Failed("invalid_prediction", "; ".join(shown))
+
+    # ---- after each batch
+
+    def _store(self, outcomes: Outcomes) -> None:
+        if not outcomes:
+            return
+        self._process.cache.put_many(outcomes)
+        self._release(list(outcomes))
+        for key, outcome in outcomes.items():
+            self._note(key, outcome if isinstance(outcome, Failed) else None)
+        if self._job is not None:
+            self._job.meta["done"] = self._predicted + self._failed.total()
+            self._job.save_meta()  # type: ignore[no-untyped-call]
+
+    def _note(self, key: str, failure: Failed | None) -> None:
+        self._undone.discard(key)
+        if failure is None:
+            self._predicted += 1
+        else:
+            self._failed[failure.code] += 1
+
+    def _stop_if_cancelled(self) -> None:
+        if self._job is not None and cancel_wanted(self._process.connection, self._job.id):
+            raise JobCancelled(
+                "The job was cancelled.", "What it had finished stays; ask again for the rest."
+            )
+
+    def _release(self, task_keys: Sequence[str]) -> None:
+        if self._job is not None:
+            self._process.cache.release(task_keys, self._job.id)
+
+    def _failure(self, error: Exception) -> Failed:
+        if isinstance(error, BackendError):
+            return Failed(error.code, str(error))
+        if isinstance(error, BaseTimeoutException):
+            limit_s = self._process.settings.job_timeout_s
+            return Failed("job_timeout", f"The job took longer than JOB_TIMEOUT={limit_s} seconds.")
+        return Failed("job_failed", f"The job failed: {type(error).__name__} {error}".strip())
+
+    def _count(self) -> None:
+        counts = [
+            ("tasks_predicted", {}, self._predicted),
+            ("pictures", {}, self._pictures),
+            ("batches", {}, self._batches),
+            *(("tasks_failed", {"code": code}, n) for code, n in self._failed.items()),
+            *(("stage_ms", {"stage": s}, round(t * 1000)) for s, t in self._seconds.items()),
+        ]
+        for name, labels, amount in counts:
+            if amount:
+                self._process.counters.add(name, labels, amount)
+
+    def _ask_for_push(self) -> None:
+        process, project_id = self._process, keys.project_id_of(self._carrier.project_id)
+        if process.settings.can_push and project_id in process.deliveries.projects_with_pending():
+            request_push(process.connection, process.settings, project_id, time.time())
+
+    def _timed(self, stage: str, work: Callable[[], T]) -> T:
+        begun_s = time.perf_counter()
+        result = work()
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - begun_s
+        return result

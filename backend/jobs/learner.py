@@ -1,0 +1,221 @@
+"""What jobs ask of the learning: features of pictures, fitting a head, predicting with it.
+
+The functions are handed to the process, so that a test can train with a simpler one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from backend.domain import BackboneIdentity, Boxes, Picture
+from backend.learning import features, fit, project_head
+from backend.learning.choices import Opinion, Question
+from backend.learning.examples import Example
+from backend.learning.promote import Counts, without_answers
+from backend.learning.versions import HeadVersions
+from backend.settings import Settings
+from backend.vision.backbones import Backbone
+
+_HEADS_HELD = 8
+
+
+class Features(Protocol):
+    """A picture as a head sees it."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Of the oriented original."""
+
+
+class FeatureCache(Protocol):
+    """Features by content hash, the backbone's digest and their kind."""
+
+    def get(
+        self, picture: str, backbone_digest: str, *, small: bool = False, mirrored: bool = False
+    ) -> Any | None:
+        """The features, None where they are not kept."""
+
+    def put(
+        self,
+        picture: str,
+        backbone_digest: str,
+        features: Any,
+        *,
+        small: bool = False,
+        mirrored: bool = False,
+    ) -> None:
+        """Keep them, in place of the oldest where room is short."""
+
+
+class Extract(Protocol):
+    """The only place of a forward pass for features."""
+
+    def __call__(
+        self, backbone: Backbone, pictures: Sequence[Picture], *, small: bool, mirrored: bool
+    ) -> list[Any]:
+        """Features of each picture, of the picture turned left to right if mirrored."""
+
+
+class TrainedHead(Protocol):
+    """A head that predicts. small: which kind of features it reads."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels it knows."""
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The controls of choices it answers."""
+
+    @property
+    def small(self) -> bool:
+        """Whether it reads the finer kind of features."""
+
+    def without(self, controls: Collection[str]) -> TrainedHead:
+        """The same, leaving these controls of choices alone."""
+
+    def to_bytes(self) -> bytes:
+        """As safetensors."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head with what its out-of-fold predictions were worth, in all and on each picture."""
+
+    head: TrainedHead
+    metrics: Mapping[str, float]
+    settings: Mapping[str, Any]
+    counts: Mapping[str, Counts]
+
+    def without(self, controls: Collection[str]) -> Fitted:
+        """The same, leaving these controls of choices alone; their metrics stay to be read."""
+        if not controls:
+            return self
+        counts = without_answers(self.counts, controls)
+        return Fitted(self.head.without(controls), self.metrics, self.settings, counts)
+
+
+Progress = Callable[[float], None]
+FeaturePair = tuple[Any, Any]
+"""Features of a picture upright and mirrored."""
+
+Fit = Callable[
+    [
+        Sequence[Example],
+        Mapping[str, FeaturePair],
+        Sequence[str],
+        Sequence[Question],
+        BackboneIdentity,
+        Progress,
+    ],
+    Fitted,
+]
+
+
+def no_opinions(_head: Any, pictures: Sequence[Any]) -> list[Mapping[str, Opinion]]:
+    """Of a head that knows boxes alone."""
+    return [{} for _ in pictures]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The learning as functions.
+
+    side_px: side to which pictures are resized for features of a kind. wants_small: which
+    kind these examples need. predict: boxes of each picture, best first. predict_choices:
+    opinions on each picture by control.
+    """
+
+    cache: FeatureCache
+    side_px: Callable[[bool], int]
+    extract: Extract
+    wants_small: Callable[[Sequence[Example]], bool]
+    fit: Fit
+    read_head: Callable[[bytes], TrainedHead]
+    predict: Callable[[Any, Sequence[Any]], list[Boxes]]
+    predict_choices: Callable[[Any, Sequence[Any]], Sequence[Mapping[str, Opinion]]] = no_opinions
+
+    def decode_side_px(self, backbone: Backbone, small: bool) -> int:
+        """Side for which pictures are decoded: the same in training and prediction."""
+        return max(backbone.size_px, self.side_px(small))
+
+    def features_of(
+        self, backbone: Backbone, pictures: Sequence[Picture], *, small: bool, mirrored: bool
+    ) -> list[Any]:
+        """Features of each picture, from the cache where it has them, else into it."""
+        digest = backbone.identity.digest
+        found = [
+            self.cache.get(picture.content_hash, digest, small=small, mirrored=mirrored)
+            for picture in pictures
+        ]
+        missing = [index for index, features in enumerate(found) if features is None]
+        if missing:
+            unknown = [pictures[index] for index in missing]
+            made = self.extract(backbone, unknown, small=small, mirrored=mirrored)
+            for index, features in zip(missing, made, strict=True):
+                name = pictures[index].content_hash
+                self.cache.put(name, digest, features, small=small, mirrored=mirrored)
+                found[index] = features
+        return found
+
+    def cached_pair(
+        self, backbone: Backbone, content_hash: str, *, small: bool
+    ) -> FeaturePair | None:
+        """A picture's features upright and mirrored, None where one of them is not kept."""
+        digest = backbone.identity.digest
+        upright, turned = (
+            self.cache.get(content_hash, digest, small=small, mirrored=mirrored)
+            for mirrored in (False, True)
+        )
+        return None if upright is None or turned is None else (upright, turned)
+
+
+class HeadShelf:
+    """The heads that were used last, ready to predict."""
+
+    def __init__(self, versions: HeadVersions, read: Callable[[bytes], TrainedHead]) -> None:
+        self._versions = versions
+        self._read = read
+        self._heads: OrderedDict[tuple[str, int], TrainedHead] = OrderedDict()
+
+    def get(self, project_id: str, number: int) -> TrainedHead:
+        """A project's head. Raises: UnknownName, ConfigError where it cannot be read."""
+        key = (project_id, number)
+        if key not in self._heads:
+            self._heads[key] = self._read(self._versions.content(project_id, number))
+            while len(self._heads) > _HEADS_HELD:
+                self._heads.popitem(last=False)
+        self._heads.move_to_end(key)
+        return self._heads[key]
+
+
+def own_learner(settings: Settings) -> Learner:
+    """The learning of ``backend.learning``, with its cache under DATA_DIR."""
+
+    def fitted(
+        examples: Sequence[Example],
+        features_of: Mapping[str, FeaturePair],
+        labels: Sequence[str],
+        questions: Sequence[Question],
+        identity: BackboneIdentity,
+        progress: Progress,
+    ) -> Fitted:
+        trained, report = project_head.fit_project(
+            examples, features_of, labels, questions, identity, progress=progress
+        )
+        settings = trained.boxes.meta.settings if trained.boxes is not None else {}
+        return Fitted(trained, report.metrics, dict(settings), report.per_picture)
+
+    return Learner(
+        cache=features.FeatureCache(settings.data_dir / "features", settings.feature_cache_bytes),
+        side_px=lambda small: max(features.SMALL_SIZES_PX if small else features.SIZES_PX),
+        extract=features.extract,
+        wants_small=fit.wants_small,
+        fit=fitted,
+        read_head=project_head.ProjectHead.from_bytes,
+        predict=project_head.predict,
+        predict_choices=project_head.predict_choices,
+    )

@@ -1,0 +1,264 @@
+"""What a training looks at: accepted pictures, fetched where their features are not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from backend.domain import Boxes, Picture, clip_xyxy_px
+from backend.errors import BackendError, MediaMissing
+from backend.jobs.addresses import Look, looks_of
+from backend.jobs.ahead import Ahead
+from backend.jobs.fetching import fetch_picture
+from backend.jobs.learner import FeaturePair
+from backend.jobs.process import Process
+from backend.labelstudio.labelspec import LabelSpec
+from backend.labelstudio.regions import ReadRegion
+from backend.learning.accepted import AcceptedTask, accepted_digest
+from backend.learning.choices import Question
+from backend.learning.examples import Example
+
+log = structlog.get_logger(__name__)
+
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One accepted picture of a task.
+
+    looks: the rectangle controls that show it, and the choices that were answered.
+    digest: of what is accepted on it. choices: accepted answers by control.
+    """
+
+    task_id: int
+    address: str
+    looks: tuple[Look, ...]
+    boxes: tuple[ReadRegion, ...]
+    rejected: tuple[ReadRegion, ...]
+    digest: str
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def drawn_on(self) -> bool:
+        """Whether boxes were asked for, so that none means that nothing is there."""
+        return any(look.control.kind != "choices" for look in self.looks)
+
+
+def lessons_of(tasks: Iterable[AcceptedTask], spec: LabelSpec) -> list[Lesson]:
+    """Every picture on which boxes or answers were accepted, or a person found no box.
+
+    Left out are tasks of which something cannot be read, and those without an address. One
+    answer to a list of several pictures teaches nothing: it may have been any of them.
+    """
+    lessons = []
+    for task in tasks:
+        if not task.legible:
+            log.info("task_not_learned", task=task.task_id, reason="something is illegible")
+            continue
+        try:
+            looks = looks_of(spec, task.data)
+        except MediaMissing as error:
+            log.info("task_not_learned", task=task.task_id, reason=error.what)
+            continue
+        for address in dict.fromkeys(look.address for look in looks):
+            choices = {
+                look.control.name: taken
+                for look in looks
+                if look.address == address and (taken := _taken(task, look, looks))
+            }
+            seen = tuple(
+                look
+                for look in looks
+                if look.address == address
+                and (look.control.kind != "choices" or look.control.name in choices)
+            )
+            if not seen:
+                continue
+            places = {(look.control.name, look.item_index or 0) for look in seen}
+            boxes = _at(task.boxes, places)
+            rejected = _at(task.rejected, places)
+            lessons.append(
+                Lesson(
+                    task.task_id,
+                    address,
+                    seen,
+                    boxes,
+                    rejected,
+                    accepted_digest(boxes, choices),
+                    choices,
+                )
+            )
+    return lessons
+
+
+def example_of(lesson: Lesson, picture: str, size_hw: tuple[int, int]) -> Example:
+    """The lesson on its picture of size_hw; boxes drawn at another size are scaled to it."""
+    return Example(
+        picture=picture,
+        boxes=Boxes(
+            _xyxy_px(lesson.boxes, size_hw),
+            np.ones(len(lesson.boxes), np.float32),
+            tuple(box.label for box in lesson.boxes),
+            size_hw,
+        ),
+        rejected_xyxy_px=_xyxy_px(lesson.rejected, size_hw),
+        choices=lesson.choices,
+        drawn_on=lesson.drawn_on,
+    )
+
+
+def drawn_examples(lessons: Iterable[Lesson]) -> list[Example]:
+    """Lessons with boxes, at the size they were drawn at: known before a picture is."""
+    return [
+        example_of(lesson, lesson.address, lesson.boxes[0].size_hw)
+        for lesson in lessons
+        if lesson.boxes
+    ]
+
+
+def asked_examples(lessons: Iterable[Lesson]) -> list[Example]:
+    """The answers of lessons, known before a picture is; each picture by its address."""
+    return [
+        Example(
+            lesson.address,
+            Boxes.empty((1, 1)),
+            np.zeros((0, 4), np.float32),
+            lesson.choices,
+            lesson.drawn_on,
+        )
+        for lesson in lessons
+        if lesson.choices
+    ]
+
+
+class Pictures:
+    """The pictures of lessons with their features. left_out: why some are not had, by code."""
+
+    def __init__(self, process: Process, project_id: str, *, small: bool) -> None:
+        self._process = process
+        self._project_id = project_id
+        self._small = small
+        self.hash_of: dict[str, str] = {}
+        self.features: dict[str, FeaturePair] = {}
+        self.left_out: dict[str, int] = {}
+
+    def cached(self, lessons: Sequence[Lesson]) -> list[Lesson]:
+        """Take from the cache what it has; the lessons whose picture has to be fetched."""
+        addresses = list(dict.fromkeys(lesson.address for lesson in lessons))
+        known = self._process.ledger.store.hashes(self._project_id, addresses)
+        for address, content_hash in known.items():
+            pair = self._process.learner.cached_pair(
+                self._process.backbone, content_hash, small=self._small
+            )
+            if pair is not None:
+                self.hash_of[address] = content_hash
+                self.features[content_hash] = pair
+        return [lesson for lesson in lessons if lesson.address not in self.hash_of]
+
+    def fetched(
+        self, lessons: Sequence[Lesson], *, on_batch: Callable[[int], None]
+    ) -> Iterator[list[tuple[Lesson, Picture]]]:
+        """Fetch the pictures and take their features, batch by batch.
+
+        on_batch: told before each batch how many pictures are done. One that cannot be had
+        is left out.
+        """
+        process, size = self._process, self._process.settings.batch_pictures
+        side_px = process.learner.decode_side_px(process.backbone, self._small)
+        first = {lesson.address: lesson for lesson in reversed(lessons)}
+
+        def prepared(lesson: Lesson) -> Picture | BackendError:
+            return fetch_picture(process, self._project_id, lesson.address, lesson.task_id, side_px)
+
+        wanted = list(first.values())
+        done = 0
+        with Ahead(process.pool, prepared, wanted, _BATCHES_AHEAD * size) as ahead:
+            while batch := ahead.take(size):
+                on_batch(done)
+                done += len(batch)
+                ready = [(lesson, got) for lesson, got in batch if isinstance(got, Picture)]
+                for lesson, got in batch:
+                    if isinstance(got, BackendError):
+                        self._leave_out(lesson, got)
+                self._extract(ready)
+                yield ready
+
+    def examples(self, lessons: Iterable[Lesson]) -> dict[str, tuple[Lesson, Example]]:
+        """Lesson and example by content hash; of several tasks with one picture the last."""
+        found = {}
+        for lesson in lessons:
+            content_hash = self.hash_of.get(lesson.address)
+            if content_hash is not None:
+                size_hw = self.features[content_hash][0].size_hw
+                found[content_hash] = (lesson, example_of(lesson, content_hash, size_hw))
+        return found
+
+    def _extract(self, ready: Sequence[tuple[Lesson, Picture]]) -> None:
+        pictures = [picture for _, picture in ready]
+        process = self._process
+        upright, turned = (
+            process.learner.features_of(
+                process.backbone, pictures, small=self._small, mirrored=mirrored
+            )
+            for mirrored in (False, True)
+        )
+        hash_of = {lesson.address: picture.content_hash for lesson, picture in ready}
+        process.ledger.store.remember_hashes(self._project_id, hash_of)
+        self.hash_of |= hash_of
+        for picture, *pair in zip(pictures, upright, turned, strict=True):
+            self.features[picture.content_hash] = (pair[0], pair[1])
+
+    def _leave_out(self, lesson: Lesson, error: BackendError) -> None:
+        self.left_out[error.code] = self.left_out.get(error.code, 0) + 1
+        log.warning(
+            "picture_not_learned",
+            project=self._project_id,
+            task=lesson.task_id,
+            code=error.code,
+            reason=str(error),
+        )
+
+
+def labels_of(examples: Iterable[Example]) -> tuple[str, ...]:
+    """Labels with at least one accepted box."""
+    return tuple(sorted({label for example in examples for label in example.boxes.label}))
+
+
+def questions_of(spec: LabelSpec) -> tuple[Question, ...]:
+    """The controls of choices."""
+    return tuple(Question(c.name, c.multiple) for c in spec.active if c.kind == "choices")
+
+
+def digests_of(found: Mapping[str, tuple[Lesson, Example]]) -> dict[str, str]:
+    """Digest of what is accepted, by picture."""
+    return {picture: lesson.digest for picture, (lesson, _) in found.items()}
+
+
+def _taken(task: AcceptedTask, look: Look, looks: Sequence[Look]) -> tuple[str, ...]:
+    """The accepted answer to one look; none where it may have been about another picture."""
+    control = look.control
+    if control.kind != "choices":
+        return ()
+    if control.per_item:
+        return task.choices.get((control.name, look.item_index or 0), ())
+    if sum(other.control.name == control.name for other in looks) > 1:
+        return ()
+    return task.choices.get((control.name, 0), ())
+
+
+def _at(regions: Iterable[ReadRegion], places: set[tuple[str, int]]) -> tuple[ReadRegion, ...]:
+    return tuple(one for one in regions if (one.control, one.item_index) in places)
+
+
+def _xyxy_px(regions: Sequence[ReadRegion], size_hw: tuple[int, int]) -> np.ndarray:
+    height, width = size_hw
+    rows = [
+        [edge * scale for edge, scale in zip(one.xyxy_px, 2 * (width / w, height / h), strict=True)]
+        for one in regions
+        for h, w in (one.size_hw,)
+    ]
+    return clip_xyxy_px(np.array(rows, np.float32).reshape(-1, 4), size_hw)

@@ -1,0 +1,213 @@
+"""What a labelling configuration asks of the model.
+
+``parse_label_config`` reduces Label Studio's XML to the controls that can be served:
+RectangleLabels, Rectangle with Labels on the same Image, Choices of a whole Image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from xml.etree.ElementTree import Element
+
+from backend.errors import LabelConfigInvalid
+from backend.labelstudio.configtree import ConfigTree, data_key, required
+from backend.labelstudio.labelnames import (
+    LabelName,
+    merge_labels,
+    read_dynamic_labels,
+    read_labels,
+)
+from backend.labelstudio.options import ControlOptions, parse_options
+
+__all__ = ["Control", "ControlOptions", "LabelName", "LabelSpec", "parse_label_config"]
+
+SERVED = (
+    "RectangleLabels, Rectangle with Labels on the same Image, and Choices of a whole Image "
+    "can be served"
+)
+
+_KINDS: Mapping[str, Kind] = {
+    "RectangleLabels": "rectanglelabels",
+    "Labels": "rectangle+labels",
+    "Choices": "choices",
+}
+_FINGERPRINT_SCHEMA = 1
+
+Kind = Literal["rectanglelabels", "rectangle+labels", "choices"]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One control that the model fills in.
+
+    name: where labels go (``from_name``). geometry_name: where rectangles go, the name of
+    the ``<Rectangle>`` for the pair, else name. to_name: the Image. data_key: the key of
+    the task's data with the picture's address, or with a list of them if is_list.
+    labels: fixed labels; dynamic_labels_key: key of the task's data with further ones.
+    multiple: Choices that take several. per_item: Choices answered for each picture.
+    """
+
+    name: str
+    kind: Kind
+    geometry_name: str
+    to_name: str
+    data_key: str
+    is_list: bool
+    labels: tuple[LabelName, ...]
+    dynamic_labels_key: str | None = None
+    multiple: bool = False
+    smart: bool = False
+    per_item: bool = False
+    options: ControlOptions = field(default_factory=ControlOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpec:
+    """A labelling configuration as the model sees it.
+
+    controls: all that could be served, those with ``model_skip`` included.
+    fingerprint: hex digest of all that predictions depend on; order and styling of labels
+        do not change it. unserved: what else asks for an answer, as found, each once.
+    """
+
+    controls: tuple[Control, ...]
+    fingerprint: str
+    unserved: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> tuple[Control, ...]:
+        """The controls to be filled in: those without ``model_skip``."""
+        return tuple(control for control in self.controls if not control.options.skip)
+
+    @property
+    def data_keys(self) -> tuple[str, ...]:
+        """Keys of the task's data that hold pictures, each once."""
+        return tuple(dict.fromkeys(control.data_key for control in self.active))
+
+    def control(self, name: str) -> Control | None:
+        """The active control with this name."""
+        return next((control for control in self.active if control.name == name), None)
+
+    def labels_for(self, control: Control, task_data: Mapping[str, Any]) -> tuple[LabelName, ...]:
+        """The control's labels on this task: the fixed ones, then those of the task's data."""
+        if control.dynamic_labels_key is None:
+            return control.labels
+        dynamic = read_dynamic_labels(task_data.get(control.dynamic_labels_key))
+        return merge_labels((*control.labels, *dynamic))
+
+
+def parse_label_config(xml: str) -> LabelSpec:
+    """The controls of a labelling configuration that can be served.
+
+    Raises: LabelConfigInvalid for broken XML, a control that contradicts itself, or a
+    configuration without any control that can be served.
+    """
+    tree = ConfigTree(xml)
+    controls: list[Control] = []
+    unserved: dict[str, None] = {}  # an ordered set
+    for element in tree.elements:
+        reason = _unserved_reason(element, tree)
+        if reason:
+            unserved[reason] = None
+        elif element.tag in _KINDS:
+            controls.append(_control(element, tree))
+    labelled = {control.geometry_name for control in controls}
+    if any(name not in labelled for name in tree.rectangles.values()):
+        unserved["Rectangle without Labels"] = None
+
+    count = Counter(control.name for control in controls)
+    if twice := [name for name, times in count.items() if times > 1]:
+        raise LabelConfigInvalid(
+            f"Several controls are named {twice[0]!r}.", "Give every control a name of its own."
+        )
+    if not controls:
+        found = f" (found: {', '.join(unserved)})" if unserved else ""
+        raise LabelConfigInvalid(
+            f"The labelling configuration has no control that can be served{found}.",
+            f"{SERVED}; docs/label-config.md shows examples.",
+        )
+    return LabelSpec(tuple(controls), _fingerprint(controls), tuple(unserved))
+
+
+def _unserved_reason(element: Element, tree: ConfigTree) -> str:
+    """What asks for an answer that cannot be given here; empty where nothing does."""
+    tag = element.tag
+    if tag == "Repeater":
+        return tag
+    if tag not in _KINDS:
+        if element.get("toName") is not None:
+            return "" if tag == "Rectangle" else tag
+        return tag if tag != "Image" and _is_object(element) else ""
+    image = tree.image_of(element)
+    if image is None:
+        return f"{tag} of another object than an Image"
+    if tag == "Labels" and image not in tree.rectangles:
+        return "Labels without Rectangle"
+    if tag == "Choices":
+        if element.get("perRegion") == "true":
+            return "Choices perRegion"
+        if element.find(".//Choice") is None and not element.get("value"):
+            return "Choices without Choice"
+    return ""
+
+
+def _is_object(element: Element) -> bool:
+    """Whether the element shows something of the task: Video, Text, Audio …"""
+    shows = element.get("value", "").startswith("$") or element.get("valueList") is not None
+    return shows and bool(element.get("name"))
+
+
+def _control(element: Element, tree: ConfigTree) -> Control:
+    name, kind = required(element, "name"), _KINDS[element.tag]
+    image = tree.image_of(element) or ""
+    picture_key, is_list = tree.picture_key(image)
+    return Control(
+        name=name,
+        kind=kind,
+        geometry_name=tree.rectangles[image] if kind == "rectangle+labels" else name,
+        to_name=image,
+        data_key=picture_key,
+        is_list=is_list,
+        labels=read_labels(name, element.iter("Choice" if kind == "choices" else "Label")),
+        dynamic_labels_key=data_key(element, "value") if element.get("value") else None,
+        multiple=kind == "choices" and element.get("choice") == "multiple",
+        smart=element.get("smart") == "true",
+        per_item=kind == "choices" and is_list and element.get("perItem") == "true",
+        options=parse_options(name, element.attrib),
+    )
+
+
+def _fingerprint(controls: list[Control]) -> str:
+    """Digest of all that predictions depend on.
+
+    Sorted by name throughout: moving a label up in the list is styling, and must not have
+    a whole project predicted again. ``smart`` and skipped controls change no prediction.
+    """
+    described = [
+        {
+            "name": control.name,
+            "kind": control.kind,
+            "geometry_name": control.geometry_name,
+            "to_name": control.to_name,
+            "data_key": control.data_key,
+            "is_list": control.is_list,
+            "per_item": control.per_item,
+            "labels": sorted([label.value, sorted(label.names)] for label in control.labels),
+            "dynamic_labels_key": control.dynamic_labels_key,
+            "multiple": control.multiple,
+            "score_threshold": control.options.score_threshold,
+            "max_boxes": control.options.max_boxes,
+            "saliency": control.options.saliency,
+            "box_rule": control.options.box_rule,
+            "extra": dict(control.options.extra),
+        }
+        for control in sorted(controls, key=lambda control: control.name)
+        if not control.options.skip
+    ]
+    text = json.dumps([_FINGERPRINT_SCHEMA, described], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,165 @@
+"""Finished predictions in Label Studio's form."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.domain import UNNAMED, Boxes
+from backend.errors import UnknownName
+from backend.labelstudio.labelspec import Control, LabelSpec
+from backend.labelstudio.prediction_check import check_prediction
+from backend.labelstudio.regions import xyxy_px_to_percent
+
+__all__ = ["FoundBoxes", "FoundChoices", "build_prediction", "check_prediction"]
+
+_SCORE_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class FoundBoxes:
+    """Boxes of one control on one picture.
+
+    item_index: which picture of a valueList, None for a single picture.
+    boxes: label holds ``LabelName.value``, or ``UNNAMED``.
+    """
+
+    control: str
+    item_index: int | None
+    boxes: Boxes
+
+
+@dataclass(frozen=True)
+class FoundChoices:
+    """Choices of one control on one picture; score in 0..1."""
+
+    control: str
+    item_index: int | None
+    choices: tuple[str, ...]
+    score: float
+
+
+def build_prediction(
+    spec: LabelSpec,
+    found: Sequence[FoundBoxes | FoundChoices],
+    *,
+    model_version: str,
+    region_id_seed: str,
+) -> dict[str, Any]:
+    """``{"result": [...], "score": ..., "model_version": ...}``, ready to be checked and sent.
+
+    region_id_seed: names task and version; equal seeds give equal region ids, by which
+    an annotator's corrections find back to the box they correct.
+    The score is the lowest of all regions, as the weakest box decides whether a person
+    should look first; 0.0 where nothing was found. Boxes without area are left out.
+    Choices of a list without ``perItem`` are one answer: that of the surest picture.
+    Raises: UnknownName for a control the configuration does not have or cannot serve so.
+    """
+    regions: list[dict[str, Any]] = []
+    taken: Counter[tuple[str, int]] = Counter()
+    for part in _one_answer_each(spec, found):
+        control = _control(spec, part)
+        place = (control.name, part.item_index or 0)
+        if isinstance(part, FoundBoxes):
+            for at in range(len(part.boxes)):
+                new_id = region_id(region_id_seed, *place, taken[place] + at)
+                regions += _box_regions(control, part, at, new_id)
+            taken[place] += len(part.boxes)
+        elif part.choices:
+            new_id = region_id(region_id_seed, *place, taken[place])
+            regions.append(_choices_region(control, part, new_id))
+            taken[place] += 1
+    return {
+        "result": regions,
+        "score": min((region["score"] for region in regions), default=0.0),
+        "model_version": model_version,
+    }
+
+
+def region_id(seed: str, control: str, item_index: int, index: int) -> str:
+    """Ten characters of [A-Za-z0-9_-]: the same for the same place, different elsewhere."""
+    place = json.dumps([seed, control, item_index, index]).encode()
+    return base64.urlsafe_b64encode(hashlib.sha256(place).digest())[:10].decode()
+
+
+def _control(spec: LabelSpec, part: FoundBoxes | FoundChoices) -> Control:
+    wanted = isinstance(part, FoundChoices)
+    fitting = {c.name: c for c in spec.active if (c.kind == "choices") == wanted}
+    if part.control not in fitting:
+        kind = "Choices control" if wanted else "rectangle control"
+        raise UnknownName(kind, part.control, fitting)
+    return fitting[part.control]
+
+
+def _one_answer_each(
+    spec: LabelSpec, found: Sequence[FoundBoxes | FoundChoices]
+) -> list[FoundBoxes | FoundChoices]:
+    """The parts as they are, but one FoundChoices a control that takes a single answer."""
+    kept: list[FoundBoxes | FoundChoices] = []
+    position: dict[str, int] = {}
+    for part in found:
+        if isinstance(part, FoundBoxes) or _control(spec, part).per_item:
+            kept.append(part)
+        elif part.control not in position:
+            position[part.control] = len(kept)
+            kept.append(part)
+        else:
+            earlier = kept[position[part.control]]
+            if isinstance(earlier, FoundChoices) and part.score > earlier.score:
+                kept[position[part.control]] = part
+    return kept
+
+
+def _box_regions(control: Control, part: FoundBoxes, at: int, new_id: str) -> list[dict[str, Any]]:
+    """One region, or two of the same id for the pair; none for a box without area."""
+    boxes = part.boxes
+    percent = xyxy_px_to_percent([float(edge) for edge in boxes.xyxy_px[at]], boxes.size_hw)
+    if percent is None:
+        return []
+    height, width = boxes.size_hw
+    common: dict[str, Any] = {
+        "id": new_id,
+        "to_name": control.to_name,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "score": _score(boxes.score[at]),
+    }
+    if control.is_list:
+        common["item_index"] = part.item_index or 0
+    geometry = {**percent, "rotation": 0}
+    labels = [] if boxes.label[at] == UNNAMED else [boxes.label[at]]
+
+    def region(from_name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+        return {**common, "from_name": from_name, "type": kind, "value": value}
+
+    if control.kind == "rectanglelabels":
+        value = {**geometry, "rectanglelabels": labels}
+        return [region(control.name, "rectanglelabels", value)]
+    pair = [region(control.geometry_name, "rectangle", dict(geometry))]
+    if labels:
+        pair.append(region(control.name, "labels", {**geometry, "labels": labels}))
+    return pair
+
+
+def _choices_region(control: Control, part: FoundChoices, new_id: str) -> dict[str, Any]:
+    region: dict[str, Any] = {
+        "id": new_id,
+        "from_name": control.name,
+        "to_name": control.to_name,
+        "type": "choices",
+        "score": _score(part.score),
+        "value": {"choices": list(part.choices)},
+    }
+    if control.per_item:
+        region["item_index"] = part.item_index or 0
+    return region
+
+
+def _score(value: Any) -> float:
+    return round(min(max(float(value), 0.0), 1.0), _SCORE_DIGITS)

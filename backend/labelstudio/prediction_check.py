@@ -1,0 +1,178 @@
+"""Our own rules for a prediction, stricter than Label Studio's.
+
+A malformed prediction makes its task impossible to open, a bulk import drops bad ones
+without a word, and much passes every check of Label Studio and then looks wrong in the
+editor: see ``check_prediction``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+from backend.labelstudio.labelspec import Control, LabelSpec
+
+_PREDICTION_KEYS = {"result", "score", "model_version"}
+_REGION_KEYS = {"id", "from_name", "to_name", "type", "score", "value"}
+_PICTURE_KEYS = {"original_width", "original_height", "image_rotation"}
+_GEOMETRY_KEYS = {"x", "y", "width", "height", "rotation"}
+
+
+def check_prediction(prediction: Any, spec: LabelSpec, data: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a prediction for a task with this data; empty if nothing is.
+
+    Refuses what Label Studio drops on import (unknown names, labels, types, numbers beyond
+    100, scores outside 0..1) and what it lets pass: negative or empty rectangles, those
+    that leave the picture, numbers as text, missing ids or sizes, half a pair, an
+    item_index beyond the task's pictures, two answers where one is asked for.
+    """
+    if not isinstance(prediction, Mapping):
+        return ["a prediction is an object"]
+    problems = list(_keys("prediction", prediction, _PREDICTION_KEYS))
+    if not _in_unit(prediction.get("score")):
+        problems.append("score is a number from 0 to 1")
+    version = prediction.get("model_version")
+    if not isinstance(version, str) or not version:
+        problems.append("model_version is a text")
+    result = prediction.get("result")
+    if not isinstance(result, list):
+        return [*problems, "result is a list of regions"]
+    for at, region in enumerate(result):
+        problems += [f"region {at}: {problem}" for problem in _region(region, spec, data)]
+    if not problems:  # the rules between regions presuppose well-formed ones
+        problems += _between(result)
+    return problems
+
+
+def _region(region: Any, spec: LabelSpec, data: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(region, Mapping):
+        yield "a region is an object"
+        return
+    kinds = _kinds(spec)
+    from_name = region.get("from_name")
+    if not isinstance(from_name, str) or from_name not in kinds:
+        yield f"from_name {from_name!r} is none of {sorted(kinds)}"
+        return
+    control, kind = kinds[from_name]
+    wanted = set(_REGION_KEYS)
+    if kind != "choices":
+        wanted |= _PICTURE_KEYS
+    if control.per_item or (control.is_list and kind != "choices"):
+        wanted.add("item_index")
+    yield from _keys("region", region, wanted)
+    if region.get("to_name") != control.to_name:
+        yield f"to_name {region.get('to_name')!r} is not {control.to_name!r}"
+    if region.get("type") != kind:
+        yield f"type {region.get('type')!r} is not {kind!r}"
+    if not isinstance(region.get("id"), str) or not region["id"]:
+        yield "id is a text"
+    if not _in_unit(region.get("score")):
+        yield "score is a number from 0 to 1"
+    if "item_index" in wanted:
+        yield from _item_index(region.get("item_index"), data.get(control.data_key))
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        yield "value is an object"
+        return
+    label_key = None if kind == "rectangle" else kind
+    geometry = set() if kind == "choices" else _GEOMETRY_KEYS
+    yield from _keys("value", value, geometry | ({label_key} if label_key else set()))
+    if geometry:
+        yield from _geometry(region, value)
+    if label_key:
+        allowed = {label.value for label in spec.labels_for(control, data)}
+        yield from _labels(label_key, value.get(label_key), allowed, control)
+
+
+def _kinds(spec: LabelSpec) -> dict[str, tuple[Control, str]]:
+    """For each from_name its control and the type of region it takes."""
+    kinds: dict[str, tuple[Control, str]] = {}
+    for control in spec.active:
+        if control.kind == "rectangle+labels":
+            kinds.setdefault(control.geometry_name, (control, "rectangle"))
+            kinds[control.name] = (control, "labels")
+        else:
+            kinds[control.name] = (control, control.kind)
+    return kinds
+
+
+def _keys(what: str, given: Mapping[str, Any], wanted: set[str]) -> Iterator[str]:
+    if missing := sorted(wanted - given.keys()):
+        yield f"{what} lacks {', '.join(missing)}"
+    if extra := sorted(str(key) for key in given.keys() - wanted):
+        yield f"{what} has no business with {', '.join(extra)}"
+
+
+def _item_index(index: Any, pictures: Any) -> Iterator[str]:
+    count = len(pictures) if isinstance(pictures, list) else 1
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
+        yield f"item_index {index!r} is none of the task's {count} pictures"
+
+
+def _geometry(region: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("original_width", "original_height"):
+        size = region.get(key)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            yield f"{key} is a whole number from 1"
+    if not _is_number(region.get("image_rotation")) or region.get("image_rotation") != 0:
+        yield "image_rotation is 0"
+    if not _is_number(value.get("rotation")) or value.get("rotation") != 0:
+        yield "rotation is 0"
+    for start_key, length_key in (("x", "width"), ("y", "height")):
+        start, length = value.get(start_key), value.get(length_key)
+        if not _is_number(start) or not _is_number(length):
+            yield f"{start_key} and {length_key} are finite numbers"
+        elif start < 0 or length <= 0 or start + length > 100:
+            yield f"{start_key} {start} and {length_key} {length} leave the picture or are empty"
+
+
+def _labels(key: str, labels: Any, allowed: set[str], control: Control) -> Iterator[str]:
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        yield f"{key} is a list of texts"
+        return
+    if unknown := sorted(set(labels) - allowed):
+        yield f"{key} {unknown} are not labels of control {control.name!r}"
+    if len(set(labels)) < len(labels):
+        yield f"{key} names a label twice"
+    # Only a rectanglelabels region can be left for the annotator to name: elsewhere
+    # the region with the empty list would carry nothing at all.
+    if not labels and key != "rectanglelabels":
+        yield f"{key} is empty"
+    if len(labels) > 1 and not control.multiple:
+        yield f"{key} takes one label"
+
+
+def _between(result: list[Mapping[str, Any]]) -> Iterator[str]:
+    ids = Counter((region["id"], region["type"]) for region in result)
+    yield from (f"id {i!r} is used twice for {kind}" for (i, kind), n in ids.items() if n > 1)
+    kinds_of: dict[str, set[str]] = {}
+    for region in result:
+        kinds_of.setdefault(region["id"], set()).add(region["type"])
+    for shared, kinds in kinds_of.items():
+        if len(kinds) > 1 and kinds != {"rectangle", "labels"}:
+            yield f"id {shared!r} is shared by {', '.join(sorted(kinds))}"
+
+    rectangles = {region["id"]: region for region in result if region["type"] == "rectangle"}
+    answers: Counter[tuple[str, int]] = Counter()
+    for region in result:
+        if region["type"] == "labels":
+            rectangle = rectangles.get(region["id"])
+            if rectangle is None or any(
+                rectangle["value"][key] != region["value"][key] for key in _GEOMETRY_KEYS
+            ):
+                yield f"labels {region['id']!r} have no rectangle of the same id and place"
+        elif region["type"] == "choices":
+            answers[(region["from_name"], region.get("item_index", 0))] += 1
+    yield from (f"Choices {name!r} are answered twice" for (name, _), n in answers.items() if n > 1)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _in_unit(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1

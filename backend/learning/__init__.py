@@ -1,0 +1,1 @@
+"""What accepted labels teach: the ledger, the head, its versions."""

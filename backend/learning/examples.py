@@ -1,0 +1,26 @@
+"""What an annotator accepted on one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backend.domain import Boxes, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One accepted picture.
+
+    picture: names its features, the content hash of its encoded bytes.
+    boxes: accepted ones in pixels of the oriented original, labels as Label Studio stores
+        them; none where a person found nothing.
+    rejected_xyxy_px: (M, 4) predicted boxes that a person deleted.
+    choices: accepted answers by control. drawn_on: False where no box was asked for.
+    """
+
+    picture: str
+    boxes: Boxes
+    rejected_xyxy_px: FloatArray
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drawn_on: bool = True

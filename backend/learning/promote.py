@@ -1,0 +1,189 @@
+"""Whether a new head takes the place of the current one: only where it is not worse.
+
+Both are judged on the same accepted pictures, each of them unseen by the one judged: a
+head's counts on pictures it was trained on are those of its out-of-fold predictions, kept
+with it, all others are those of its direct predictions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from backend.domain import Boxes
+from backend.learning.examples import Example
+from backend.learning.matching import LOOSE, TIGHT, match
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Boxes right (tp), wrong (fp) and missed (fn) at IoU 0.5 and 0.7, and answers.
+
+    answers: of one picture, whether each answered control of choices was right.
+    """
+
+    tp50: int = 0
+    fp50: int = 0
+    fn50: int = 0
+    tp70: int = 0
+    fp70: int = 0
+    fn70: int = 0
+    answers: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def boxes(self) -> tuple[int, int, int, int, int, int]:
+        """The counts of boxes, in the order of the fields."""
+        return self.tp50, self.fp50, self.fn50, self.tp70, self.fp70, self.fn70
+
+    def to_row(self) -> list[Any]:
+        """For JSON: the numbers, and the answers where there are any."""
+        return [*self.boxes, dict(self.answers)] if self.answers else list(self.boxes)
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Counts:
+        """What ``to_row`` wrote."""
+        tp50, fp50, fn50, tp70, fp70, fn70 = (int(value) for value in row[:6])
+        answers = row[6] if len(row) > 6 else {}
+        return cls(tp50, fp50, fn50, tp70, fp70, fn70, answers)
+
+    @property
+    def f1_50(self) -> float:
+        return _f1(self.tp50, self.fp50, self.fn50)
+
+    @property
+    def f1_70(self) -> float:
+        return _f1(self.tp70, self.fp70, self.fn70)
+
+    @property
+    def score(self) -> float:
+        """Mean of F1 at both overlaps; 1 where there was nothing to find and nothing was."""
+        return (self.f1_50 + self.f1_70) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """publish: whether the new one is taken. pictures: how many both were judged on."""
+
+    publish: bool
+    new_score: float
+    current_score: float
+    pictures: int
+    reason: str
+
+
+def judge(found: Boxes, accepted: Boxes) -> Counts:
+    """Counts of one picture: label and box must match, one to one, best score first."""
+    tp50, tp70 = (len(match(found, accepted, least)) for least in (LOOSE, TIGHT))
+    return Counts(
+        tp50, len(found) - tp50, len(accepted) - tp50, tp70, len(found) - tp70, len(accepted) - tp70
+    )
+
+
+def judge_example(found: Boxes, chosen: Mapping[str, Collection[str]], example: Example) -> Counts:
+    """Counts of one picture with its answers, of the controls that were answered.
+
+    An answer is right where just the accepted choices were taken. Where no box was asked
+    for, none is wrong.
+    """
+    counts = judge(found, example.boxes) if example.drawn_on else Counts()
+    answers = {
+        control: set(chosen[control]) == set(accepted)
+        for control, accepted in example.choices.items()
+        if control in chosen
+    }
+    return replace(counts, answers=answers)
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """The sum of boxes over pictures; answers belong to a picture each."""
+    rows = np.array([one.boxes for one in counts], np.int64).reshape(-1, 6)
+    return Counts.from_row(rows.sum(0).tolist())
+
+
+def unseen_counts(
+    accepted: Mapping[str, str],
+    learned: Mapping[str, tuple[str, Counts]],
+    predict: Callable[[list[str]], Mapping[str, Counts]],
+) -> dict[str, Counts]:
+    """How the current head does on each accepted picture it has not seen.
+
+    accepted: digest of what is accepted now, by picture. learned: digest and out-of-fold
+    counts of the pictures it was trained on. predict: counts of direct predictions. A
+    picture that it learned with other labels than are accepted now is left out: its direct
+    prediction would know the picture, its old counts refer to the old labels.
+    """
+    counts = {
+        picture: learned[picture][1]
+        for picture, digest in accepted.items()
+        if picture in learned and learned[picture][0] == digest
+    }
+    new = [picture for picture in accepted if picture not in learned]
+    return {**counts, **(predict(new) if new else {})}
+
+
+def with_answers(counts: Mapping[str, Counts], others: Mapping[str, Counts]) -> dict[str, Counts]:
+    """Counts completed by the answers of another way, of controls that have none there."""
+    return {
+        picture: replace(one, answers={**others[picture].answers, **one.answers})
+        if picture in others
+        else one
+        for picture, one in counts.items()
+    }
+
+
+def without_answers(counts: Mapping[str, Counts], controls: Collection[str]) -> dict[str, Counts]:
+    """Counts that leave out the answers of these controls."""
+    return {
+        picture: replace(
+            one, answers={name: one.answers[name] for name in one.answers if name not in controls}
+        )
+        for picture, one in counts.items()
+    }
+
+
+def worse_answers(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> frozenset[str]:
+    """The controls that the new way answers right less often, on the pictures that both have."""
+    lead: Counter[str] = Counter()
+    for picture in new.keys() & current.keys():
+        theirs = current[picture].answers
+        for control, right in new[picture].answers.items():
+            if control in theirs:
+                lead[control] += right - theirs[control]
+    return frozenset(control for control, ahead in lead.items() if ahead < 0)
+
+
+def decide(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> Verdict:
+    """Judge both on the pictures that both have; equal is not worse.
+
+    Neither boxes nor answers may be worse: boxes by their score, answers by how many are
+    right, of the controls that both have answered on a picture.
+    """
+    shared = sorted(new.keys() & current.keys())
+    ours = total(new[picture] for picture in shared).score
+    theirs = total(current[picture] for picture in shared).score
+    if not shared:
+        return Verdict(
+            True, ours, theirs, 0, "The current head was trained on other labels of every picture."
+        )
+    told = f"{ours:.3f} against {theirs:.3f} on {len(shared)} pictures"
+    answered = [
+        (right, current[picture].answers[control])
+        for picture in shared
+        for control, right in new[picture].answers.items()
+        if control in current[picture].answers
+    ]
+    our_right, their_right = (sum(one[side] for one in answered) for side in (0, 1))
+    if answered:
+        told += f", {our_right} against {their_right} of {len(answered)} answers right"
+    # Sums of the same whole numbers divide alike: equal counts compare equal.
+    if ours >= theirs and our_right >= their_right:
+        return Verdict(True, ours, theirs, len(shared), f"Not worse: {told}.")
+    return Verdict(False, ours, theirs, len(shared), f"Worse than the current one: {told}.")
+
+
+def _f1(tp: int, fp: int, fn: int) -> float:
+    return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0

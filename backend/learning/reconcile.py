@@ -1,0 +1,155 @@
+"""What a task's annotators agree on.
+
+One rule, pure: the newest ground truth has the only say. Without one, each annotator's
+newest annotation is a voice, and what more than half of the voices have is accepted:
+boxes of the same control, picture and label whose intersection over union is at least
+0.5, at their mean corners; choices by name. With one voice all of it is accepted, with two
+what both have. A voice without boxes is a voice all the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+import numpy as np
+
+from backend.domain import FloatArray, iou_matrix
+from backend.labelstudio.regions import ReadRegion
+
+SAME_IOU = 0.5
+"""Overlap from which boxes of two annotators, or a deleted one and a drawn one, are the same."""
+
+Choices = Mapping[tuple[str, int], tuple[str, ...]]
+"""Choices taken, by control and picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One annotation. order: greater for a newer one. annotator: None where unknown.
+
+    deleted: predicted boxes that the annotator removed.
+    """
+
+    order: tuple[int, int]
+    annotator: int | None
+    ground_truth: bool
+    boxes: tuple[ReadRegion, ...]
+    deleted: tuple[ReadRegion, ...] = ()
+    choices: Choices = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What is accepted of a task. rejected: predicted boxes that somebody deleted."""
+
+    boxes: tuple[ReadRegion, ...]
+    rejected: tuple[ReadRegion, ...]
+    choices: Choices
+
+
+def reconcile(voices: Iterable[Voice]) -> Agreed:
+    """What is accepted; the order of the voices changes nothing."""
+    heard = _heard(voices)
+    boxes = _boxes(heard)
+    return Agreed(boxes, _rejected(heard, boxes), _choices(heard))
+
+
+def _heard(voices: Iterable[Voice]) -> list[Voice]:
+    """The voices that count, oldest first."""
+    ordered = sorted(voices, key=lambda voice: voice.order)
+    if truths := [voice for voice in ordered if voice.ground_truth]:
+        return truths[-1:]
+    newest: dict[Hashable, Voice] = {}
+    for voice in ordered:
+        # Who is unknown may be anybody: each such annotation is somebody's.
+        key: Hashable = voice.annotator if voice.annotator is not None else voice.order
+        newest[key] = voice
+    return sorted(newest.values(), key=lambda voice: voice.order)
+
+
+def _boxes(heard: Sequence[Voice]) -> tuple[ReadRegion, ...]:
+    if len(heard) <= 1:
+        return tuple(box for voice in heard for box in voice.boxes)
+    kinds = {_kind(box): None for voice in heard for box in voice.boxes}
+    agreed: list[ReadRegion] = []
+    for kind in sorted(kinds):
+        own = [
+            (number, box)
+            for number, voice in enumerate(heard)
+            for box in voice.boxes
+            if _kind(box) == kind
+        ]
+        for group in _groups(own):
+            if 2 * len(group) > len(heard):
+                agreed.append(_mean([own[index][1] for index in group]))
+    return tuple(agreed)
+
+
+def _kind(box: ReadRegion) -> tuple[str, int, str]:
+    return box.control, box.item_index, box.label
+
+
+def _groups(boxes: Sequence[tuple[int, ReadRegion]]) -> list[list[int]]:
+    """Boxes that are one thing, at most one of each voice; best overlaps are joined first.
+
+    A group grows only where every member overlaps every other one.
+    """
+    iou = iou_matrix(*2 * (_corners([box for _, box in boxes]),))
+    pairs = [
+        (-float(iou[i, j]), i, j)
+        for i, j in combinations(range(len(boxes)), 2)
+        if boxes[i][0] != boxes[j][0] and iou[i, j] >= SAME_IOU
+    ]
+    group_of = {index: [index] for index in range(len(boxes))}
+    for _, i, j in sorted(pairs):
+        first, second = group_of[i], group_of[j]
+        if first is second:
+            continue
+        voices = [boxes[index][0] for index in (*first, *second)]
+        if len(set(voices)) < len(voices) or iou[np.ix_(first, second)].min() < SAME_IOU:
+            continue
+        joined = sorted(first + second)
+        for index in joined:
+            group_of[index] = joined
+    unique = {tuple(group): group for group in group_of.values()}
+    return list(unique.values())
+
+
+def _mean(boxes: Sequence[ReadRegion]) -> ReadRegion:
+    """The newest voice's box, at the mean corners; untouched only where all left it so."""
+    x0, y0, x1, y1 = (float(edge) for edge in _corners(boxes).astype(np.float64).mean(0))
+    origins = {box.origin for box in boxes}
+    return replace(
+        boxes[-1],
+        xyxy_px=(x0, y0, x1, y1),
+        origin=origins.pop() if len(origins) == 1 else "prediction-changed",
+    )
+
+
+def _rejected(heard: Sequence[Voice], accepted: Sequence[ReadRegion]) -> tuple[ReadRegion, ...]:
+    """Deleted boxes that nothing accepted has taken the place of, each once."""
+    found: dict[tuple[str, int, str, str], ReadRegion] = {}
+    for voice in heard:
+        for box in voice.deleted:
+            same = [other for other in accepted if _kind(other) == _kind(box)]
+            if not same or iou_matrix(_corners([box]), _corners(same)).max() < SAME_IOU:
+                found[(*_kind(box), box.id)] = box
+    return tuple(found[key] for key in sorted(found))
+
+
+def _choices(heard: Sequence[Voice]) -> dict[tuple[str, int], tuple[str, ...]]:
+    places = sorted({place for voice in heard for place in voice.choices})
+    agreed = {}
+    for place in places:
+        votes = Counter(name for voice in heard for name in set(voice.choices.get(place, ())))
+        taken = tuple(sorted(name for name, count in votes.items() if 2 * count > len(heard)))
+        if taken:
+            agreed[place] = taken
+    return agreed
+
+
+def _corners(boxes: Sequence[ReadRegion]) -> FloatArray:
+    return np.array([box.xyxy_px for box in boxes], np.float32).reshape(-1, 4)

@@ -1,0 +1,99 @@
+"""Taps of different widths and strides made into one grid of comparable numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from backend.domain import FloatArray
+from backend.learning.features import PictureFeatures, Taps
+
+CELL_PX = 16
+"""Pixels of the resized picture that one cell of the grid covers, a side."""
+
+_KEPT = {8: 64, 16: 192, 32: 192}
+"""Principal components kept of a tap, by its stride."""
+
+_KEPT_OF_WIDE = 256
+"""The same for the last tap, which knows most."""
+
+_MOST_CELLS = 60_000
+"""Cells that the components are found from, a random choice of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """Partial whitening of each tap: mean (C,) and projection (C, k), float32."""
+
+    means: tuple[FloatArray, ...]
+    projections: tuple[FloatArray, ...]
+
+    @property
+    def width(self) -> int:
+        """Numbers a cell."""
+        return sum(projection.shape[1] for projection in self.projections)
+
+    def grid(self, taps: Taps) -> FloatArray:
+        """(G, G, D) float32, G cells of 16 pixels a side.
+
+        Projected first, resized then: both are linear, and few channels are resized.
+        """
+        side = grid_side(taps)
+        parts = []
+        for tap, mean, projection in zip(taps, self.means, self.projections, strict=True):
+            channels, height, width = tap.shape
+            cells = tap.reshape(channels, -1).astype(np.float32)
+            projected = projection.T @ cells - (mean @ projection)[:, None]
+            square = torch.from_numpy(projected).reshape(1, -1, height, width)
+            if height > side:
+                square = F.adaptive_avg_pool2d(square, side)
+            elif height < side:
+                square = F.interpolate(square, (side, side), mode="bilinear", align_corners=False)
+            parts.append(square[0].reshape(-1, side * side))
+        joined = torch.cat(parts).T.contiguous()
+        return np.asarray(joined.reshape(side, side, -1).numpy(), np.float32)
+
+
+def grid_side(taps: Taps) -> int:
+    """Cells a side of the common grid: that of the taps at stride 16.
+
+    Taps halve their grid from stride 8 on, so the coarsest has half of it.
+    """
+    return 2 * int(taps[-1].shape[1])
+
+
+def fit_whitening(pictures: Sequence[PictureFeatures], *, seed: int = 0) -> Whitening:
+    """Principal components of the cells of these pictures, strong ones shrunk.
+
+    Component j is scaled by (e_j + mean(e))^-1/2, e the kept eigenvalues, and each tap
+    to a total variance of 1: full whitening would blow noise up to the size of signal.
+    """
+    means, projections = [], []
+    views = [taps for picture in pictures for taps in picture.views]
+    last = len(views[0]) - 1
+    random = np.random.RandomState(seed)
+    for number in range(last + 1):
+        cells = np.concatenate([v[number].reshape(v[number].shape[0], -1).T for v in views])
+        if len(cells) > _MOST_CELLS:
+            cells = cells[random.permutation(len(cells))[:_MOST_CELLS]]
+        values = cells.astype(np.float32)
+        mean = values.mean(0)
+        energy, vectors = np.linalg.eigh(np.cov(values.T))
+        kept = _kept(views[0], number)
+        energy, vectors = energy[::-1][:kept].clip(0), vectors[:, ::-1][:, :kept]
+        projection = vectors * (energy + energy.mean() + 1e-12) ** -0.5
+        spread = np.square((values - mean) @ projection).sum(1).mean()
+        means.append(mean)
+        projections.append((projection / np.sqrt(max(float(spread), 1e-12))).astype(np.float32))
+    return Whitening(tuple(means), tuple(projections))
+
+
+def _kept(taps: Taps, number: int) -> int:
+    channels, side, _ = taps[number].shape
+    grid = grid_side(taps)
+    stride = 8 if side > grid else 16 if side == grid else 32
+    return min(int(channels), _KEPT_OF_WIDE if number == len(taps) - 1 else _KEPT[stride])

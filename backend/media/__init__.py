@@ -1,0 +1,1 @@
+"""Pictures: from a task's address to an upright RGB array."""

@@ -1,0 +1,60 @@
+"""GET /health, / and /healthz: how the backend is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from backend import __version__
+from backend.server.edge import json_reply
+from backend.server.overview import Overview, look
+from backend.server.replies import AliveReply, HealthReply, responses
+from backend.server.state import ServerState, state_of
+
+router = APIRouter(tags=["state"])
+
+
+@router.get("/", summary="The same as /health", responses=responses({"model": HealthReply}))
+@router.get("/health", summary="State at a glance", responses=responses({"model": HealthReply}))
+async def health(request: Request) -> Response:
+    """Whether workers live, how much waits, which model answers.
+
+    The HTTP status is 200 as long as the process lives: Label Studio drops a backend whose
+    /health is anything else, and a backend without workers still queues and caches.
+    """
+    state = state_of(request)
+    return json_reply(_content(state, await look(state.link, state.settings.worker_lost_s)))
+
+
+@router.get(
+    "/healthz",
+    summary="Liveness probe",
+    responses=responses({"model": AliveReply}, guarded=False),
+)
+async def healthz() -> Response:
+    """The process lives; asks nothing and nobody, needs no credentials."""
+    return json_reply({"status": "UP"})
+
+
+def _content(state: ServerState, overview: Overview) -> dict[str, Any]:
+    identity = overview.identity
+    devices = sorted({worker.device for worker in overview.workers if worker.state == "ready"})
+    return {
+        "status": overview.status(),
+        "version": __version__,
+        "workers": {"alive": len(overview.workers), "states": overview.states()},
+        "trainers": overview.trainers,
+        "queues": overview.queues,
+        "device": ", ".join(devices) or None,
+        "backbone": state.settings.backbone,
+        "model": None
+        if identity is None
+        else {
+            "name": identity.name,
+            "digest": identity.digest,
+            "size_px": identity.size_px,
+            "classes": len(identity.classes),
+        },
+        "problems": state.problems.as_list(),
+    }

@@ -1,0 +1,1 @@
+"""Pixels to boxes: frozen networks, saliency maps, box rules."""

@@ -1,0 +1,229 @@
+"""A loaded backbone: a frozen network that describes pictures and knows its classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import torch
+from torch import Tensor
+
+from backend.domain import BackboneIdentity
+from backend.errors import ConfigError, ShapeError
+from backend.vision.architectures import ARCHITECTURES, ClassMaps, Head
+from backend.vision.classes import ClassMatcher, ClassName, imagenet_classes
+from backend.vision.runtime import Runtime, TorchRuntime
+from backend.vision.weights import Weights, fit, load_weights, tensors_digest
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_SIZE_PX = 288
+"""Side to which pictures are resized; docs/saliency.md has the measurement behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the trunk makes of a batch of pictures.
+
+    cells_bchw: (B, C, h, w) float32 on the device, the last grid before the head.
+    size_px: side of the pictures that went in.
+    """
+
+    cells_bchw: Tensor
+    size_px: int
+
+    def __post_init__(self) -> None:
+        if self.cells_bchw.ndim != 4:
+            raise ShapeError(f"cells must be (B, C, h, w), got {tuple(self.cells_bchw.shape)}.")
+
+    def select(self, index: Tensor) -> Features:
+        """The pictures at these positions, which may repeat."""
+        return Features(self.cells_bchw[index], self.size_px)
+
+
+class Backbone:
+    """One frozen network on one device. It belongs to one thread.
+
+    identity: name, digest of the weights, input side, class names.
+    classes: the network's classes in output order. stride: input pixels a cell, per axis.
+    """
+
+    def __init__(
+        self,
+        identity: BackboneIdentity,
+        classes: tuple[ClassName, ...],
+        runtime: Runtime,
+        head: Head,
+        device: torch.device,
+    ) -> None:
+        self.identity = identity
+        self.classes = classes
+        self.matcher = ClassMatcher(classes)
+        self.device = device
+        self.runtime = runtime
+        self.head = head
+        self.stride = self._measured_stride()
+
+    @property
+    def size_px(self) -> int:
+        """Side to which pictures are resized before ``features``."""
+        return self.identity.size_px
+
+    def features(self, images_u8: Tensor) -> Features:
+        """Describe (B, 3, S, S) uint8 RGB pictures; S need not be size_px, B may be 0.
+
+        Raises: ShapeError.
+        """
+        self._check(images_u8)
+        side = int(images_u8.shape[-1])
+        if not len(images_u8):
+            like = self.runtime.cells(images_u8.new_zeros((1, *images_u8.shape[1:])))
+            return Features(like[:0], side)
+        return Features(self.runtime.cells(images_u8), side)
+
+    def tapped(self, images_u8: Tensor) -> tuple[Features, tuple[Tensor, ...]]:
+        """The features with the taps of ``backend.vision.taps``, float32 on the device.
+
+        images_u8: (B, 3, S, S), B >= 1. Raises: ShapeError.
+        """
+        self._check(images_u8)
+        cells, taps = self.runtime.cells_and_taps(images_u8)
+        return Features(cells, int(images_u8.shape[-1])), taps
+
+    def logits(self, features: Features) -> Tensor:
+        """(B, classes) float32 class scores before the softmax."""
+        with torch.inference_mode():
+            scores: Tensor = self.head(features.cells_bchw)
+            return scores
+
+    def class_maps(self, features: Features, class_index: Tensor) -> Tensor:
+        """What each cell adds to the score of a class, without a backward pass.
+
+        class_index: (B,) or (B, K) int64. Returns (B, h, w) or (B, K, h, w) float32;
+        the mean over cells plus ``class_bias`` is the class's logit.
+        Source: Zhou et al. 2016; ``architectures`` says how each head is taken apart.
+        """
+        maps = self._taken_apart(features, class_index).maps
+        return maps if class_index.ndim == 2 else maps[:, 0]
+
+    def class_bias(self, features: Features, class_index: Tensor) -> Tensor:
+        """(B,) or (B, K): the part of the class's logit that no cell accounts for."""
+        bias = self._taken_apart(features, class_index).bias
+        return bias if class_index.ndim == 2 else bias[:, 0]
+
+    def differentiable_logits(self, images_u8: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pixels (B, 3, S, S), a leaf, and the logits (B, classes) they lead to.
+
+        In float32 and with gradients towards the pixels; the parameters get none.
+        Raises: ShapeError.
+        """
+        self._check(images_u8)
+        pixels, cells = self.runtime.differentiable(images_u8)
+        with torch.enable_grad():
+            return pixels, self.head(cells)
+
+    def _taken_apart(self, features: Features, class_index: Tensor) -> ClassMaps:
+        count = len(features.cells_bchw)
+        if class_index.ndim not in (1, 2) or len(class_index) != count:
+            raise ShapeError(
+                f"class_index must be ({count},) or ({count}, K), got {tuple(class_index.shape)}."
+            )
+        columns = class_index if class_index.ndim == 2 else class_index[:, None]
+        with torch.inference_mode():
+            return self.head.class_maps(features.cells_bchw, columns.to(self.device))
+
+    def _measured_stride(self) -> int:
+        blank = torch.zeros((1, 3, self.size_px, self.size_px), dtype=torch.uint8)
+        # Unpadded layers lose a cell, so that the quotient is only near the power of two.
+        return int(2 ** round(math.log2(self.size_px / self.runtime.cells(blank).shape[-1])))
+
+    @staticmethod
+    def _check(images_u8: Tensor) -> None:
+        if images_u8.ndim != 4 or images_u8.shape[1] != 3 or images_u8.dtype != torch.uint8:
+            raise ShapeError(
+                f"Pictures must be (B, 3, S, S) uint8, got {tuple(images_u8.shape)} "
+                f"{images_u8.dtype}."
+            )
+
+
+def names() -> tuple[str, ...]:
+    """Every backbone that can be loaded."""
+    return ARCHITECTURES.names()
+
+
+def load_backbone(
+    name: str,
+    weights: Path | None,
+    device: str,
+    *,
+    tuned: bool = True,
+    size_px: int = DEFAULT_SIZE_PX,
+) -> Backbone:
+    """Load a backbone for this process.
+
+    name: one of ``names()``. weights: a file, or None for torchvision's own download.
+    device: auto, cpu, cuda or cuda:N. tuned: see TorchRuntime.
+    Raises: UnknownName, WeightsUnavailable, ConfigError where the device is not there.
+    """
+    architecture = ARCHITECTURES.get(name)
+    where = find_device(device)
+    backbone = _assemble(name, load_weights(architecture, weights), where, tuned, size_px)
+    log.info(
+        "backbone_loaded",
+        backbone=name,
+        digest=backbone.identity.digest,
+        device=str(where),
+        size_px=size_px,
+        threads=torch.get_num_threads(),
+    )
+    return backbone
+
+
+def backbone_from_tensors(
+    name: str,
+    tensors: Mapping[str, Tensor],
+    *,
+    device: str = "cpu",
+    tuned: bool = True,
+    size_px: int = DEFAULT_SIZE_PX,
+) -> Backbone:
+    """A backbone with parameters that are in memory already, by torchvision's names.
+
+    Raises: as load_backbone.
+    """
+    fitted = fit(ARCHITECTURES.get(name), tensors, "memory")
+    weights = Weights(fitted, tensors_digest(fitted))
+    return _assemble(name, weights, find_device(device), tuned, size_px)
+
+
+def find_device(device: str) -> torch.device:
+    """The device meant by auto, cpu, cuda or cuda:N. Raises: ConfigError if it is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = torch.device(device)
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"DEVICE={device} is not there: torch sees {torch.cuda.device_count()} GPUs.",
+            "Set DEVICE=auto or cpu, or install a torch with CUDA and the GPU's driver.",
+        )
+    return found
+
+
+def _assemble(
+    name: str, weights: Weights, device: torch.device, tuned: bool, size_px: int
+) -> Backbone:
+    architecture = ARCHITECTURES.get(name)
+    model = architecture.build()
+    model.load_state_dict(dict(weights.tensors), assign=True)
+    trunk, head = architecture.cut(model)
+    runtime = TorchRuntime(trunk, architecture.mean_rgb, architecture.std_rgb, device, tuned=tuned)
+    classes = imagenet_classes()
+    identity = BackboneIdentity(
+        name, weights.digest, size_px, tuple(entry.name for entry in classes)
+    )
+    return Backbone(
+        identity, classes, runtime, head.eval().requires_grad_(False).to(device), device
+    )

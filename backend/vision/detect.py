@@ -1,0 +1,147 @@
+"""Zero-shot answers: the labels a frozen network already knows, the boxes it looks at.
+
+docs/saliency.md has the policy and the measurements behind its constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from backend.domain import UNNAMED, Boxes, Picture, concat_boxes
+from backend.errors import ShapeError
+from backend.vision import boxes, saliency
+from backend.vision.evidence import Named, choose_labels, label_probability
+from backend.vision.look import Looked, look, prepare
+from backend.vision.saliency import Target
+
+__all__ = ["DetectOptions", "LabelQuery", "Looked", "classify", "detect", "look", "prepare"]
+
+LIKELIEST = 5
+"""Classes that one map explains at most."""
+
+BLANK_LEVELS = 8
+"""A picture whose values (0..255) differ by no more shows nothing: noise of a JPEG."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelQuery:
+    """A label to look for. value: what a box is named; names: what it may be called."""
+
+    value: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """How to look.
+
+    saliency, box_rule: registry names; box_rule None: the method's own.
+    extra: further options of the box rule by name, as text, with or without "model_".
+    """
+
+    saliency: str = "cam"
+    box_rule: str | None = None
+    score_threshold: float = 0.0
+    max_boxes: int = 20
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def detect(
+    looked: Looked,
+    pictures: Sequence[Picture],
+    labels: Sequence[LabelQuery],
+    options: DetectOptions,
+) -> list[Boxes]:
+    """Boxes of each picture, best first, in pixels of its oriented original.
+
+    looked: what ``look`` made of these pictures, in their order; one look serves any
+    number of calls. labels: empty gives unnamed boxes. A picture of one colour has no
+    boxes; a score is the map's contrast, see ``_scored``.
+    Raises: UnknownName, LabelConfigInvalid for an option that cannot be read, ShapeError.
+    """
+    if len(pictures) != len(looked):
+        raise ShapeError(f"{len(looked)} pictures were looked at, {len(pictures)} given.")
+    method = saliency.get(options.saliency)
+    rule = boxes.get(options.box_rule or method.box_rule)
+    asked = _asked(looked, labels)
+    found: list[list[Boxes]] = [[] for _ in pictures]
+    for known, draw in ((True, method.draw), (False, method.without_class)):
+        group = [question for question in asked if bool(question.named.classes) is known]
+        if not group:
+            continue
+        rows = looked.select(torch.tensor([question.row for question in group]))
+        maps = draw(rows, _target(rows, [question.named.classes for question in group]))
+        for question, values_hw in zip(group, maps.values_bhw, strict=True):
+            drawn = rule(values_hw, pictures[question.row], options.extra)
+            found[question.row].append(_scored(drawn, question.named, labels))
+    return [
+        concat_boxes(parts, picture.size_hw).best(options.max_boxes, options.score_threshold)
+        for parts, picture in zip(found, pictures, strict=True)
+    ]
+
+
+def classify(looked: Looked, labels: Sequence[LabelQuery]) -> list[dict[str, float]]:
+    """For each picture the probability of each label that matches a class, by its value.
+
+    A label that matches none is left out: the network cannot speak for or against it.
+    """
+    matched = {label.value: looked.backbone.matcher.match(label.names) for label in labels}
+    return [
+        {
+            value: label_probability(probability, classes)
+            for value, classes in matched.items()
+            if classes
+        }
+        for probability in looked.probability.cpu().numpy()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """row: which picture. named: what to draw on it."""
+
+    row: int
+    named: Named
+
+
+def _asked(looked: Looked, labels: Sequence[LabelQuery]) -> list[_Question]:
+    label_classes = [looked.backbone.matcher.match(label.names) for label in labels]
+    images = looked.images_u8
+    spread = images.amax((1, 2, 3)).int() - images.amin((1, 2, 3)).int() if len(looked) else ()
+    return [
+        _Question(row, named)
+        for row, probability in enumerate(looked.probability.cpu().numpy())
+        if int(spread[row]) > BLANK_LEVELS
+        for named in choose_labels(probability, label_classes)
+    ]
+
+
+def _target(rows: Looked, classes: Sequence[tuple[int, ...]]) -> Target:
+    """The likeliest of each row's classes (of all classes where it has none), by probability."""
+    allowed = torch.ones_like(rows.logits, dtype=torch.bool)
+    for row, chosen in enumerate(classes):
+        if chosen:
+            allowed[row] = False
+            allowed[row, list(chosen)] = True
+    top = rows.logits.masked_fill(~allowed, -torch.inf).topk(LIKELIEST, 1)
+    return Target(top.indices, torch.softmax(top.values, 1))
+
+
+def _scored(drawn: Boxes, named: Named, labels: Sequence[LabelQuery]) -> Boxes:
+    """Boxes with their name, and scores that know how probable the name is.
+
+    The geometric mean of the map's contrast and the label's probability; the contrast
+    alone where the network has no say in the name.
+    """
+    return Boxes(
+        drawn.xyxy_px,
+        drawn.score
+        if named.probability is None
+        else np.sqrt(drawn.score * np.float32(named.probability)),
+        (UNNAMED if named.label is None else labels[named.label].value,) * len(drawn),
+        drawn.size_hw,
+    )

@@ -1,0 +1,71 @@
+"""One look at a batch of pictures, shared by every question asked about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.domain import Picture, U8Array
+from backend.errors import ShapeError
+from backend.vision.backbones import Backbone, Features
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A batch of pictures with what the backbone made of it, on the backbone's device.
+
+    images_u8: (B, 3, S, S). logits: (B, classes) float32.
+    """
+
+    backbone: Backbone
+    images_u8: Tensor
+    features: Features
+    logits: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images_u8)
+
+    @property
+    def probability(self) -> Tensor:
+        """(B, classes) softmax of the logits."""
+        return torch.softmax(self.logits, 1)
+
+    def select(self, index: Tensor) -> Looked:
+        """The pictures at these positions (int64), which may repeat."""
+        where = index.to(self.images_u8.device)
+        return Looked(
+            self.backbone, self.images_u8[where], self.features.select(where), self.logits[where]
+        )
+
+
+def prepare(picture: Picture, size_px: int) -> U8Array:
+    """(S, S, 3) uint8: the picture resized to a square, its aspect not kept.
+
+    A square of the whole picture shows the network every part of it; keeping the aspect
+    would cut off the sides or spend cells on padding. Safe in threads.
+    """
+    smaller = min(picture.rgb_u8.shape[:2]) >= size_px
+    return np.ascontiguousarray(
+        cv2.resize(
+            picture.rgb_u8,
+            (size_px, size_px),
+            interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
+        ),
+        dtype=np.uint8,
+    )
+
+
+def look(backbone: Backbone, images_u8: U8Array) -> Looked:
+    """One forward pass over prepared pictures (B, S, S, 3); B may be 0. Raises: ShapeError."""
+    if images_u8.ndim != 4 or images_u8.shape[3] != 3 or images_u8.dtype != np.uint8:
+        raise ShapeError(
+            f"Pictures must be (B, S, S, 3) uint8, got {images_u8.shape} {images_u8.dtype}."
+        )
+    # Permuted, not copied: this is channels_last, the layout the network works in.
+    on_device = torch.from_numpy(images_u8).to(backbone.device).permute(0, 3, 1, 2)
+    features = backbone.features(on_device)
+    return Looked(backbone, on_device, features, backbone.logits(features))

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from backend.cli import preannotate
+from backend.errors import StoreUnavailable
+from backend.jobs.bulk import BulkReport, TaskFailure
+from backend.jobs.enqueue import Dispatcher
+from backend.settings import Settings
+from backend.store.deliveries import Deliveries
+from backend.store.embedded import EmbeddedRedis
+from tests.jobs.conftest import Road
+from tests.jobs.conftest import backbone as backbone
+from tests.jobs.conftest import keyed_road as keyed_road
+from tests.jobs.conftest import label_studio as label_studio
+from tests.jobs.conftest import make_road as make_road
+from tests.jobs.conftest import pictures as pictures
+from tests.labelstudio_standin import LabelStudioStandin
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(keyed_road: Road, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command with a worker beside it: exit status, output, errors."""
+    settings = keyed_road.settings
+    monkeypatch.setenv("REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("LABEL_STUDIO_URL", settings.label_studio_url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", settings.label_studio_api_key.get_secret_value())
+    monkeypatch.setenv("CARRIER_TASKS", "4")
+    app = typer.Typer()
+    app.command()(preannotate.command)
+
+    def invoke(*arguments: str, worker: bool = True) -> tuple[int, str, str]:
+        outcome: list[Any] = []
+        command = threading.Thread(
+            target=lambda: outcome.append(CliRunner().invoke(app, list(arguments)))
+        )
+        command.start()
+        while command.is_alive():
+            if worker:
+                keyed_road.work()  # in the main thread: RQ's time limits are signals
+            command.join(0.02)
+        (result,) = outcome
+        return result.exit_code, result.stdout, result.stderr
+
+    return invoke
+
+
+def test_a_project_is_predicted_once(
+    run: Run, keyed_road: Road, label_studio: LabelStudioStandin
+) -> None:
+    ids = label_studio.add_tasks([{"image": a} for a in keyed_road.pictures.add(10)])
+    status, output, errors = run("--project", "1", "--json")
+    assert status == 0, errors
+    assert json.loads(output)["stored"] == 10
+    version = json.loads(output)["version"]
+    assert sorted(label_studio.stored(version)) == ids
+
+    status, output, _ = run("--project", "1", "--json", worker=False)
+    assert (status, json.loads(output)["tasks"]) == (0, 0)
+    assert "nothing to do" in run("--project", "1", worker=False)[1]
+    assert len(label_studio.predictions) == 10
+
+
+def test_failures_are_listed_with_their_reasons(
+    run: Run, keyed_road: Road, label_studio: LabelStudioStandin
+) -> None:
+    addresses = [*keyed_road.pictures.add(2), f"{keyed_road.pictures.url}/lost.png"]
+    ids = label_studio.add_tasks([{"image": a} for a in addresses])
+    label_studio.add_tasks([{"text": "no picture"}])
+    status, output, _ = run("--project", "1")
+    assert status == 1
+    assert "2 of 4 tasks stored, 2 failed" in output
+    assert f"task {ids[2]}: media_missing" in output
+    assert "task 4: media_missing" in output
+    assert sorted(label_studio.stored()) == ids[:2]
+
+
+def test_what_label_studio_rejects_is_listed(
+    run: Run, keyed_road: Road, label_studio: LabelStudioStandin
+) -> None:
+    label_studio.add_tasks([{"image": a} for a in keyed_road.pictures.add(1)])
+    label_studio.refused_labels.add("Thing")
+    status, output, _ = run("--project", "1")
+    assert status == 1
+    assert "not_stored: 1" in output
+
+
+def test_only_new_leaves_tasks_with_a_prediction_alone(
+    run: Run, keyed_road: Road, label_studio: LabelStudioStandin
+) -> None:
+    ids = label_studio.add_tasks([{"image": a} for a in keyed_road.pictures.add(2)])
+    label_studio.store(ids[0], {"model_version": "older"})
+    status, _, errors = run("--project", "1", "--only-new")
+    assert status == 0, errors
+    assert sorted(label_studio.stored()) == ids
+    run("--project", "1", "--all")
+    assert sorted(label_studio.stored()) == [ids[0], ids[0], ids[1]]
+
+
+def test_an_interrupted_run_goes_on_without_a_worker(
+    run: Run, keyed_road: Road, label_studio: LabelStudioStandin
+) -> None:
+    data = [{"image": a} for a in keyed_road.pictures.add(3)]
+    ids = label_studio.add_tasks(data)
+    keyed_road.predict(keyed_road.call_of(data, first_id=None))  # predicted, never pushed
+    status, output, errors = run("--project", "1", "--json", worker=False)
+    assert (status, json.loads(output)["stored"]) == (0, 3), errors
+    assert sorted(label_studio.stored()) == ids
+    assert Deliveries(keyed_road.connection).projects_with_pending() == []
+
+
+def test_an_interrupt_leaves_no_job_behind(
+    keyed_road: Road,
+    label_studio: LabelStudioStandin,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    label_studio.add_tasks([{"image": a} for a in keyed_road.pictures.add(3)])
+    settings = keyed_road.settings
+    monkeypatch.setenv("REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("LABEL_STUDIO_URL", settings.label_studio_url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", settings.label_studio_api_key.get_secret_value())
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Dispatcher, "wait_blocking", interrupted)  # as Ctrl-C while it waits
+    app = typer.Typer()
+    app.command()(preannotate.command)
+    result = CliRunner().invoke(app, ["--project", "1"])
+    assert result.exit_code == preannotate.INTERRUPTED
+    assert "go on with: python -m backend preannotate --project 1" in result.stderr
+    assert keyed_road.waiting("bulk") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(("--project", "99"), "404", id="no such project"),
+        pytest.param((), "--project", id="no project named"),
+    ],
+)
+def test_what_cannot_run_exits_with_2(run: Run, arguments: tuple[str, ...], expected: str) -> None:
+    status, _, errors = run(*arguments, worker=False)
+    assert status == 2
+    assert expected in errors
+
+
+def test_without_a_key_it_says_what_to_set(
+    road_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", road_settings.redis_url)
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
+    app = typer.Typer()
+    app.command()(preannotate.command)
+    result = CliRunner().invoke(app, ["--project", "1"])
+    assert result.exit_code == 2
+    assert "LABEL_STUDIO_API_KEY" in result.stderr
+
+
+@pytest.fixture
+def road_settings(settings: Callable[..., Settings]) -> Settings:
+    return settings()
+
+
+def test_the_redis_of_a_running_backend_is_found(
+    settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    nowhere = settings(redis_url="", data_dir=tmp_path)
+    with pytest.raises(StoreUnavailable, match="no backend runs"):
+        preannotate.find_redis(nowhere)
+    with EmbeddedRedis(tmp_path) as url:
+        assert preannotate.find_redis(nowhere) == url
+    with pytest.raises(StoreUnavailable):
+        preannotate.find_redis(nowhere)
+
+
+def test_a_long_list_of_failures_is_cut() -> None:
+    failures = [TaskFailure(i, "media_missing", "gone") for i in range(60)]
+    text = preannotate.summary(BulkReport(1, "v", 60, 0, failures))
+    assert "media_missing: 60" in text
+    assert "task 49:" in text
+    assert "task 50:" not in text
+    assert "10 more" in text

@@ -1,0 +1,57 @@
+"""Signs of life."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import redis
+
+from backend.domain import BackboneIdentity
+from backend.store.fleet import Fleet, WorkerInfo
+
+WORKER = WorkerInfo("w1", "host", 12, "cpu", "", "starting")
+
+
+def test_nobody_lives_at_first(connection: redis.Redis) -> None:
+    fleet = Fleet(connection)
+    assert fleet.alive(10) == []
+    assert fleet.lost(0) == []
+    assert fleet.identity() is None
+    fleet.forget("never seen")
+
+
+def test_the_last_beat_counts(connection: redis.Redis) -> None:
+    fleet = Fleet(connection)
+    ready = replace(WORKER, backbone="resnet18", state="ready", jobs_done=2)
+    fleet.beat(WORKER)
+    fleet.beat(ready)
+    assert fleet.alive(10) == [ready]
+    failed = replace(WORKER, state="failed", reason="no weights")
+    fleet.beat(failed)
+    assert fleet.alive(10) == [failed]
+
+
+def test_silence_makes_a_worker_lost_until_it_is_forgotten(connection: redis.Redis) -> None:
+    fleet = Fleet(connection)
+    fleet.beat(WORKER)
+    time.sleep(0.15)
+    other = replace(WORKER, name="w2")
+    fleet.beat(other)
+    assert fleet.alive(0.1) == [other]
+    assert fleet.lost(0.1) == ["w1"]
+    assert fleet.lost(5) == []
+    fleet.beat(WORKER)
+    assert fleet.lost(0.1) == []
+    assert fleet.alive(10) == [other, WORKER]
+    fleet.forget("w1")
+    fleet.forget("w1")
+    assert fleet.alive(10) == [other]
+    assert fleet.lost(0) == ["w2"]
+
+
+def test_what_was_loaded_is_told(connection: redis.Redis) -> None:
+    fleet = Fleet(connection)
+    identity = BackboneIdentity("resnet18", "abcd", 224, ("tench", "Größe"))
+    fleet.publish_identity(identity)
+    assert fleet.identity() == identity
