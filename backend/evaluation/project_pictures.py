@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -71,11 +72,14 @@ def fetched_pictures(
             try:
                 encoded = fetcher.read(address, task_id, project_id)
                 name = content_hash(encoded)
-                (kept.folder / name).write_bytes(encoded)
-                kept.read(name)
+                decode_picture(encoded, max_pixels=kept.most_pixels)
             except BackendError as error:
                 log.warning("picture_left_out", task=task_id, code=error.code, reason=error.what)
                 return None
+            # Renamed into place: another thread may hold the same picture, got elsewhere.
+            part = kept.folder / f"{name}.{threading.get_ident()}"
+            part.write_bytes(encoded)
+            part.replace(kept.folder / name)
             return name
 
         unique = list(dict(wanted).items())

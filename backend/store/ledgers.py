@@ -36,11 +36,11 @@ end
 local function touch(id)
   touched = touched + 1
   redis.call('SADD', changed, id)
-  redis.call('HSET', state, 'changed_at', string.format('%.3f', now_s))
+  redis.call('HSET', state, 'changed_at', string.format('%.6f', now_s))
   redis.call('SADD', due, ARGV[1])
 end
 local function bury(name)
-  redis.call('ZADD', gone, string.format('%.3f', now_s), name)
+  redis.call('ZADD', gone, string.format('%.6f', now_s), name)
 end
 local function remove(id, record)
   redis.call('HDEL', records, id)
@@ -74,7 +74,7 @@ for i = first, #ARGV, 6 do
   if not (buried('a' .. id) or buried('t' .. task)) then
     local before = parsed(redis.call('HGET', records, id))
     if not before or before.order < order then
-      local head = order .. ' ' .. task .. ' ' .. counts .. ' ' .. string.format('%.3f', now_s)
+      local head = order .. ' ' .. task .. ' ' .. counts .. ' ' .. string.format('%.6f', now_s)
       redis.call('HSET', records, id, head .. ' ' .. ARGV[i + 4])
       if counts == '1' or (before and before.counts == '1') then touch(id) end
     end
