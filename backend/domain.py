@@ -199,10 +199,12 @@ Outcome = Predicted | Failed | Pending
 class BackboneIdentity:
     """What a worker loaded, published so that the server can name versions.
 
-    name: registry name; digest: short hex of the weights; size_px: input side.
+    name: registry name; digest: short hex of the weights; size_px: input side; source:
+    where the weights come from (file, embedded, download, memory), "" before that is known.
     """
 
     name: str
     digest: str
     size_px: int
     classes: tuple[str, ...] = field(default=(), repr=False)
+    source: str = ""

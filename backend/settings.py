@@ -119,7 +119,10 @@ class Settings(BaseSettings):
 
     # The model
     backbone: str = Field(
-        "mobilenet_v2", alias="BACKBONE", description="Network by name; `backbones` lists them."
+        "auto",
+        alias="BACKBONE",
+        description="Network by name, `backbones` lists them; auto: mobilenet_v2 if its weights "
+        "can be had, else the small embedded one.",
     )
     backbone_weights: Path | None = Field(
         None,

@@ -43,7 +43,9 @@ def settings(redis_url: str, tmp_path: Path) -> Callable[..., Settings]:
     """Makes settings of the test's Redis and folder; keyword arguments by field name win."""
 
     def make(**overrides: Any) -> Settings:
-        return load_settings(**{"redis_url": redis_url, "data_dir": tmp_path, **overrides})
+        # The seeded networks of the tests go by this name.
+        usual = {"redis_url": redis_url, "data_dir": tmp_path, "backbone": "mobilenet_v2"}
+        return load_settings(**{**usual, **overrides})
 
     return make
 

@@ -68,11 +68,21 @@ def main(arguments: Sequence[str]) -> NoReturn:
     try:
         app(args=list(arguments), prog_name=PROGRAM)
     except BackendError as error:
-        print(f"Error: {error.what}", file=sys.stderr)
-        if error.remedy:
-            print(error.remedy, file=sys.stderr)
-        sys.exit(2)
+        _refuse(error.what, error.remedy)
+    except Exception as error:
+        # Not imported for this alone: without it loaded the error is none of Redis's.
+        store = sys.modules.get("redis")
+        if store is None or not isinstance(error, store.RedisError):
+            raise
+        _refuse(f"Redis failed: {error}", "Check that it runs, then run this again.")
     sys.exit(0)
+
+
+def _refuse(what: str, remedy: str) -> NoReturn:
+    print(f"Error: {what}", file=sys.stderr)
+    if remedy:
+        print(remedy, file=sys.stderr)
+    sys.exit(2)
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

@@ -8,6 +8,7 @@ COMMANDS = {
     "accuracy": Command(
         "backend.cli.bench_accuracy", "How good proposals are after n accepted pictures."
     ),
+    "fit": Command("backend.cli.bench_fit", "How long fitting a head takes, and how much memory."),
     "next": Command(
         "backend.cli.bench_next", "Whether choosing the next pictures saves annotations."
     ),

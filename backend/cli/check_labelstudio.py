@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from backend.cli.check import Check
 from backend.domain import Task
+from backend.jobs.versions import is_ours
 from backend.labelstudio.client import LabelStudioClient, MlBackend, Project, Webhook
 from backend.labelstudio.labelspec import LabelSpec
 from backend.media.address import shown
@@ -154,6 +155,16 @@ def check_version(project: Project, backends: Sequence[MlBackend], expected: str
             "warning",
             f"Label Studio knows {known or 'none'}, {expected} would predict.",
             "It learns the new one when the project's Model page or a task is opened next.",
+        )
+    if is_ours(project.model_version) and project.model_version != expected:
+        return Check(
+            name,
+            "warning",
+            f"The project shows predictions of {project.model_version!r}, {expected} would "
+            "predict.",
+            "Wait where a refresh is under way; else `python -m backend heads use --project "
+            f"{project.id} --number {expected.split('-')[1]}` has the predictions made anew and "
+            "shown.",
         )
     if project.model_version not in (expected, backends[0].title):
         return Check(

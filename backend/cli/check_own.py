@@ -13,7 +13,10 @@ from backend.domain import BackboneIdentity
 from backend.settings import Settings
 from backend.store.embedded import running_url
 from backend.store.fleet import WorkerInfo
+from backend.store.heads import HeadRef
 from backend.store.keys import SCHEMA
+from backend.store.ledgers import Changes
+from backend.vision.choice import BETTER, EMBEDDED, stands_for
 
 _START = "Start everything with `python -m backend up`"
 
@@ -49,7 +52,7 @@ def check_redis(connection: redis.Redis) -> Check:
 
 
 def check_workers(workers: Sequence[WorkerInfo]) -> Check:
-    """Whether somebody does the work. workers: those heard lately."""
+    """Whether somebody predicts. workers: those heard lately that do."""
     if not workers:
         return Check(
             "workers",
@@ -79,6 +82,49 @@ def check_workers(workers: Sequence[WorkerInfo]) -> Check:
     return Check("workers", "ok", f"{found} on {devices}.")
 
 
+def check_trainers(trainers: Sequence[WorkerInfo]) -> Check:
+    """Whether somebody learns. trainers: those heard lately that train."""
+    name = "training"
+    if not trainers:
+        return Check(
+            name,
+            "warning",
+            "No worker trains: what people accept is kept, and not learned.",
+            "Start the backend, or `python -m backend worker`, with TRAIN_WORKERS of at least 1.",
+        )
+    broken = [trainer for trainer in trainers if trainer.state == "failed"]
+    if broken:
+        reasons = "; ".join(f"{trainer.name}: {trainer.reason}" for trainer in broken)
+        return Check(
+            name,
+            "warning",
+            f"{len(broken)} of {len(trainers)} failed. {reasons}",
+            "Correct what the reason names, then restart that worker.",
+        )
+    return Check(name, "ok", f"{len(trainers)} workers." if len(trainers) > 1 else "1 worker.")
+
+
+def check_learned(pointed: HeadRef, head: HeadRef, pictures: int, changes: Changes) -> Check:
+    """What a project has learned.
+
+    pointed: the head it was given. head: the one that predicts. pictures: that it was
+    trained on. changes: what people did since the last training began.
+    """
+    name = "learned"
+    waiting = f"{changes.count} changes since the last training began."
+    if pointed.number and not head.number:
+        return Check(
+            name,
+            "warning",
+            f"Head {pointed.number} was learned on another backbone and predicts nothing; "
+            f"{waiting}",
+            "Train anew, or go back to that BACKBONE and its weights.",
+        )
+    if not head.number:
+        return Check(name, "ok", f"No head yet, the zero-shot way predicts; {waiting}")
+    return Check(name, "ok", f"Head {head.number}, from {pictures} pictures; {waiting}")
+
+
 def check_weights(identity: BackboneIdentity | None, settings: Settings) -> Check:
     """Whether the workers loaded what the settings name."""
     if identity is None:
@@ -88,12 +134,14 @@ def check_weights(identity: BackboneIdentity | None, settings: Settings) -> Chec
             "No worker has published which weights it loaded.",
             "Wait until a worker is ready.",
         )
-    found = f"{identity.name} {identity.digest}, {identity.size_px} px"
-    if identity.name != settings.backbone:
+    found = f"{identity.name} {identity.digest}, {identity.size_px} px, from {identity.source}"
+    if identity.name not in stands_for(settings.backbone):
         return Check(
             "weights",
             "warning",
             f"The workers loaded {found}; BACKBONE here is {settings.backbone}.",
             "Give server, workers and this command the same BACKBONE, and restart them.",
         )
+    if identity.name == EMBEDDED and settings.backbone != EMBEDDED:
+        return Check("weights", "warning", f"{found}.", BETTER)
     return Check("weights", "ok", f"{found}.")

@@ -21,10 +21,13 @@ from backend.errors import BackendError, SettingsInvalid
 from backend.jobs.versions import backbone_identity, head_for, model_version
 from backend.labelstudio.client import LabelStudioClient
 from backend.labelstudio.labelspec import LabelSpec, parse_label_config
+from backend.learning.versions import HeadVersions
 from backend.media.fetch import MediaFetcher
 from backend.settings import Settings, load_settings
 from backend.store.connection import connect, unavailable
 from backend.store.fleet import Fleet
+from backend.store.heads import HeadRef, HeadStore
+from backend.store.ledgers import LedgerStore
 from backend.store.projects import ProjectStore
 from backend.vision.classes import imagenet_classes
 
@@ -78,7 +81,9 @@ def examine(settings: Settings, project_id: int | None) -> Iterator[Check]:
 def _inside(settings: Settings, connection: redis.Redis) -> Iterator[Check]:
     fleet = Fleet(connection)
     yield from attempt("Redis", lambda: own.check_redis(connection))
-    yield from attempt("workers", lambda: own.check_workers(fleet.alive(settings.worker_lost_s)))
+    alive, lost_s = fleet.alive, settings.worker_lost_s
+    yield from attempt("workers", lambda: own.check_workers(alive(lost_s, "predict")))
+    yield from attempt("training", lambda: own.check_trainers(alive(lost_s, "train")))
     yield from attempt("weights", lambda: own.check_weights(fleet.identity(), settings))
 
 
@@ -136,10 +141,25 @@ def _project(
     else:
         yield from _picture(settings, client, task, spec)
     if connection is not None:
-        head = ProjectStore(connection).head(str(project_id))
+        pointed = ProjectStore(connection).head(str(project_id))
         identity = backbone_identity(settings, Fleet(connection).identity())
-        expected = model_version(identity, head_for(identity, head), spec.fingerprint, settings)
+        head = head_for(identity, pointed)
+        yield _learned(settings, connection, project_id, pointed, head)
+        expected = model_version(identity, head, spec.fingerprint, settings)
         yield studio.check_version(project, backends, expected)
+
+
+def _learned(
+    settings: Settings,
+    connection: redis.Redis,
+    project_id: int,
+    pointed: HeadRef,
+    head: HeadRef,
+) -> Check:
+    versions = HeadVersions(HeadStore(connection, most=settings.heads_kept))
+    meta = versions.metas(str(project_id)).get(head.number)
+    changes = LedgerStore(connection).changes(str(project_id))
+    return own.check_learned(pointed, head, 0 if meta is None else meta.pictures, changes)
 
 
 def _any_task(client: LabelStudioClient, project_id: int) -> Task | None:

@@ -19,7 +19,7 @@ from backend.settings import load_settings
 from backend.store.connection import connect
 from backend.vision.backbones import load_backbone
 
-USUAL = (0, 3, 10, 20, 50, 100, 200, 500, 1000)
+_USUAL = (0, 3, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def command(
@@ -38,24 +38,39 @@ def command(
     settings = load_settings()
     connection = connect(find_redis(settings))
     found = read_project(connection, project)
-    backbone = load_backbone(settings.backbone, settings.backbone_weights, settings.device)
     wanted = [(one.address, one.task_id) for one in found.lessons if one.drawn_on]
-    with fetched_pictures(settings, project, wanted) as pictures, measuring.steps(0) as bar:
+    _check(project, len(wanted), sum(len(one.boxes) for one in found.lessons))
+    backbone = load_backbone(settings.backbone, settings.backbone_weights, settings.device)
+    with (
+        measuring.steps(len(dict(wanted))) as bar,
+        fetched_pictures(settings, project, wanted, bar.fetched) as pictures,
+    ):
         bed = bed_of_project(found, pictures, backbone, own_learner(settings), bar.forward)
-        if len(bed.ids) < 2:
-            raise ConfigError(
-                f"Project {project} has {len(bed.ids)} accepted pictures that can be read.",
-                "Accept at least two; `sync` reads what Label Studio has.",
-            )
+        boxes = sum(len(example.boxes) for example in bed.examples.values())
+        _check(project, len(bed.ids), boxes)
         split = split_by_time(bed.ids)
-        numbers = asked if accepted else tuple(n for n in USUAL if n <= len(split.pool))
+        numbers = asked if accepted else usual_numbers(len(split.pool))
         check_counts(numbers, len(bed.ids))
-        bar.expect(2 * len(numbers) - (0 in numbers) + 1)
+        bar.expect(len(dict(wanted)) + 2 * len(numbers) - (0 in numbers) + 1)
         curves = Curves(
             bed.name,
             len(bed.ids),
-            settings.backbone,
+            backbone.identity.name,
             (),
             compare(bed, [split], numbers, bar.step),
         )
     measuring.show(curves, describe_machine(backbone.device), as_json, plot)
+
+
+def usual_numbers(pool: int) -> tuple[int, ...]:
+    """How many accepted pictures to measure with; all there are come last."""
+    return (*(number for number in _USUAL if number < pool), pool)
+
+
+def _check(project: int, pictures: int, boxes: int) -> None:
+    if pictures < 2 or not boxes:
+        raise ConfigError(
+            f"Project {project} has {pictures} accepted pictures that can be read, with {boxes} "
+            "boxes of the labels in its configuration.",
+            "Accept boxes on at least two; `sync` reads what Label Studio has.",
+        )

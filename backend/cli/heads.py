@@ -15,14 +15,18 @@ import typer
 
 from backend.cli.preannotate import find_redis
 from backend.cli.sync import open_label_studio
+from backend.domain import BackboneIdentity
 from backend.errors import RequestError
 from backend.jobs.enqueue import Dispatcher
 from backend.jobs.prune import prune_versions
 from backend.jobs.refresh_requests import request_refresh
+from backend.jobs.versions import backbone_identity, head_for
 from backend.learning.versions import HeadVersions
 from backend.settings import Settings, load_settings
 from backend.store.connection import connect
-from backend.store.heads import HeadStore
+from backend.store.fleet import Fleet
+from backend.store.heads import HeadRef, HeadStore
+from backend.store.projects import ProjectStore
 
 T = TypeVar("T")
 
@@ -61,13 +65,17 @@ def command(
         versions = HeadVersions(HeadStore(connection, most=settings.heads_kept))
         match action:
             case Action.list:
-                _list(versions, str(project), as_json)
+                _known(connection, versions, str(project))
+                _list(versions, str(project), _identity(settings, connection), as_json)
             case Action.use:
                 wanted = _given(number, "--number")
+                _known(connection, versions, str(project))
                 versions.use(str(project), wanted)
-                request_refresh(connection, settings, str(project), time.time())
-                print(f"Project {project} uses head {wanted}.")
+                job_id = request_refresh(connection, settings, str(project), time.time())
+                pointed = versions.current(str(project))
+                print(_told_use(project, pointed, _identity(settings, connection), job_id))
             case Action.export:
+                _known(connection, versions, str(project))
                 files = versions.export(
                     str(project), _given(number, "--number"), _given(path, "--path")
                 )
@@ -79,7 +87,37 @@ def command(
                 _prune(settings, connection, project)
 
 
-def _list(versions: HeadVersions, project_id: str, as_json: bool) -> None:
+def _known(connection: redis.Redis, versions: HeadVersions, project_id: str) -> None:
+    """Raises: ConfigError for a project without heads that was never set up either."""
+    if not versions.refs(project_id):
+        ProjectStore(connection).require(project_id)
+
+
+def _identity(settings: Settings, connection: redis.Redis) -> BackboneIdentity:
+    return backbone_identity(settings, Fleet(connection).identity())
+
+
+def _told_use(
+    project: int, pointed: HeadRef, identity: BackboneIdentity, job_id: str | None
+) -> str:
+    if not pointed.number:
+        told = [f"Project {project} uses no head: the zero-shot way predicts."]
+    elif head_for(identity, pointed).number:
+        told = [f"Project {project} uses head {pointed.number}."]
+    else:
+        told = [
+            f"Project {project} uses head {pointed.number} once its backbone "
+            f"{pointed.backbone_digest} is in use; with {identity.name} {identity.digest} the "
+            "zero-shot way predicts."
+        ]
+    if job_id is not None:
+        told.append(f"Predictions of its open tasks are made anew (job {job_id}).")
+    return "\n".join(told)
+
+
+def _list(
+    versions: HeadVersions, project_id: str, identity: BackboneIdentity, as_json: bool
+) -> None:
     current = versions.current(project_id).number
     metas = versions.metas(project_id)
     if as_json:
@@ -94,6 +132,11 @@ def _list(versions: HeadVersions, project_id: str, as_json: bool) -> None:
         told = ", ".join(f"{name} {value:.3f}" for name, value in meta.metrics.items())
         mark = "*" if number == current else " "
         print(f"{mark} {number:4d}  {made}  {meta.pictures} pictures  {told}")
+        # The metrics of two heads are of different pictures; the verdict compares.
+        if meta.verdict:
+            print(f"{'':8}{meta.verdict}")
+        if identity.digest and meta.backbone_digest != identity.digest:
+            print(f"{'':8}Learned on {meta.backbone_name} {meta.backbone_digest}: of no use now.")
     if not metas:
         print("No head has been published yet.")
 

@@ -35,7 +35,11 @@ class Result(Protocol):
 
 
 class Steps:
-    """A bar on stderr. forward: pictures went through the network. step: what comes next."""
+    """A bar on stderr.
+
+    fetched: a picture was fetched. forward: pictures went through the network. step: what
+    comes next.
+    """
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
@@ -45,6 +49,9 @@ class Steps:
 
     def expect(self, total: int) -> None:
         self._progress.update(self._bar, total=total)
+
+    def fetched(self) -> None:
+        self._progress.update(self._bar, description="fetching pictures", advance=1)
 
     def forward(self, count: int) -> None:
         self._pictures += count

@@ -65,8 +65,11 @@ def command(
         rows = [{"task": one.task_id, "score": one.score, "labels": one.labels} for one in listed]
         print(json.dumps({"strategy": strategy, "version": known.version, "tasks": rows}))
         return
+    if not known.tasks and not known.unpredicted:
+        print("No task is open: all are annotated or skipped.", file=sys.stderr)
     for one in listed:
-        print(f"{one.task_id:>10}  {one.score:.3f}  {', '.join(one.labels)}")
+        address = f"{settings.label_studio_url}/projects/{project}/data?task={one.task_id}"
+        print(f"{one.task_id:>10}  {one.score:.3f}  {address}  {', '.join(one.labels)}")
 
 
 def _described(
@@ -76,7 +79,10 @@ def _described(
     accepted = [(lesson.address, lesson.task_id) for lesson in project.lessons]
     wanted = [*accepted, *((task.address, task.task_id) for task in tasks)]
     backbone = load_backbone(settings.backbone, settings.backbone_weights, settings.device)
-    with fetched_pictures(settings, project.id, wanted) as pictures, steps(0) as bar:
+    with (
+        steps(len(dict(wanted))) as bar,
+        fetched_pictures(settings, project.id, wanted, bar.fetched) as pictures,
+    ):
         learner = own_learner(settings)
         shelf = Shelf(backbone, learner, pictures.read, lambda name: name, bar.forward)
         # The kind of features that training and prediction keep of this project as well.

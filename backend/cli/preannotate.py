@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backend.errors import BackendError, LabelStudioAuth, StoreUnavailable
+from backend.errors import LabelStudioAuth, StoreUnavailable
 from backend.jobs.bulk import Bulk, BulkReport
 from backend.labelstudio.client import LabelStudioClient
 from backend.settings import Settings, load_settings
@@ -43,9 +43,6 @@ def command(
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         report = _run(load_settings(), project, only_new, errors)
-    except BackendError as error:
-        errors.print(str(error), markup=False)
-        raise typer.Exit(COULD_NOT_RUN) from None
     except redis.RedisError as error:
         errors.print(f"Redis failed: {error}. Run this again to go on.", markup=False)
         raise typer.Exit(COULD_NOT_RUN) from None

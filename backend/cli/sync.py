@@ -36,9 +36,10 @@ def command(
     if as_json:
         print(json.dumps(dataclasses.asdict(report)))
         return
+    told = f"{report.changed} entries were repaired" if report.changed else "it was up to date"
     print(
-        f"Project {project}: {report.annotations} annotations of {report.tasks} tasks, "
-        f"{report.changed} were not in the ledger as they are."
+        f"Project {project}: {report.annotations} annotations of {report.tasks} tasks are in the "
+        f"ledger; {told}."
     )
 
 

@@ -58,5 +58,7 @@ def _told(view: JobView) -> str:
     else:
         first = "Nothing was published."
     lines = [first, str(outcome.get("why", ""))]
+    if unsynced := outcome.get("unsynced"):
+        lines.append(f"Learned from webhooks alone; Label Studio could not be asked: {unsynced}")
     lines += [f"  {name}: {value:.3f}" for name, value in outcome.get("metrics", {}).items()]
     return "\n".join(lines)

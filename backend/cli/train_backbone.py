@@ -11,9 +11,10 @@ import torch
 import typer
 
 from backend.evaluation.distil.pools import held_out_pools, training_pools
-from backend.evaluation.distil.student import device_named, load_teacher, placed
+from backend.evaluation.distil.student import load_teacher, placed
 from backend.evaluation.distil.trainer import RunOptions, Trainer
 from backend.evaluation.distil.views import ViewOptions
+from backend.vision.backbones import find_device
 
 MEASURED_NTH = 6
 """Of the measuring split, every sixth photo is looked at while the training runs."""
@@ -34,7 +35,7 @@ class Precision(str, Enum):
 
 
 def command(
-    teacher: Path = typer.Option(..., help="MobileNetV2 weights (safetensors)."),
+    teacher: Path = typer.Option(..., help="MobileNetV2 weights."),
     photos: list[Path] = typer.Option(..., help="Archives of small photos with boxes."),
     measuring: Path = typer.Option(..., help="Archive whose split 1 is measured on."),
     sharp: Path | None = typer.Option(None, help="Zip of larger photos, <class index>_*.jpg."),
@@ -59,7 +60,7 @@ def command(
     --photos tiny_train.npz --measuring tiny_imagenet.npz --hours 6
     """
     torch.set_num_threads(threads)
-    place = device_named(device)
+    place = find_device(device)
     boxed, large = training_pools(photos, sharp, place)
     trainer = Trainer(
         RunOptions(

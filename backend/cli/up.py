@@ -22,6 +22,7 @@ from backend.logs import configure_logs
 from backend.settings import Settings, load_settings
 from backend.store.connection import connect
 from backend.store.embedded import EmbeddedRedis
+from backend.vision.choice import stands_for
 
 _SERVER_START_S = 60.0
 _SERVER_STOP_S = 15.0
@@ -119,7 +120,8 @@ def _say_how_to_connect(settings: Settings, slots: list[Slot], took_s: float) ->
     devices = ", ".join(sorted({slot.device for slot in slots}))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"\n[bold]Listening on {url}[/bold] after {took_s:.1f} s, API at {url}/docs")
-    console.print(f"{len(slots)} workers ({devices}) load {settings.backbone}; Ctrl-C ends all.")
+    backbone = " or ".join(stands_for(settings.backbone))
+    console.print(f"{len(slots)} workers ({devices}) load {backbone}; Ctrl-C ends all.")
     if not settings.can_push:
         console.print(
             "[yellow]LABEL_STUDIO_API_KEY is not set:[/yellow] pictures uploaded into Label Studio "

@@ -142,6 +142,11 @@ class LabelStudioUser:
         """A project's settings."""
         return self._dict("GET", f"/api/projects/{project_id}/")
 
+    def change_config(self, project_id: int, label_config: str) -> None:
+        """Save another labelling configuration in a project's settings."""
+        body = {"label_config": label_config}
+        self._json("PATCH", f"/api/projects/{project_id}/", json=body)
+
     def predictions(self, project_id: int) -> list[dict[str, Any]]:
         """All stored predictions of a project."""
         return list(self._json("GET", f"/api/predictions/?project={project_id}"))

@@ -16,9 +16,8 @@ from backend.learning.candidates import propose
 from backend.learning.dense import OUTPUTS, DenseSums, apply, solve, targets
 from backend.learning.describe import describe, surroundings
 from backend.learning.features import SIZES_PX, extract
-from backend.learning.fit import hits
 from backend.learning.linear import fit_ridge
-from backend.learning.matching import LOOSE, TIGHT
+from backend.learning.matching import LOOSE, TIGHT, hits
 from backend.learning.prior import Prior
 from backend.learning.scene import corrected, grids_of, keep_best
 from backend.learning.trees import fit_trees

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import redis
 
-from backend.errors import ConfigError
 from backend.jobs.lessons import Lesson, lessons_of
 from backend.labelstudio.labelspec import LabelSpec, parse_label_config
 from backend.learning.accepted import accepted_tasks
@@ -34,13 +33,7 @@ class Project:
 
 def read_project(connection: redis.Redis, project_id: int) -> Project:
     """Raises: ConfigError where Label Studio never set the project up with this backend."""
-    state = ProjectStore(connection).get(str(project_id))
-    if state is None:
-        known = ", ".join(ProjectStore(connection).all_ids()) or "none yet"
-        raise ConfigError(
-            f"Project {project_id} is not known here.",
-            f"Connect the backend in its settings, Model. Known: {known}.",
-        )
+    state = ProjectStore(connection).require(str(project_id))
     spec = parse_label_config(state.label_config)
     ledger = Ledger(LedgerStore(connection))
     entries = ledger.entries(str(project_id))

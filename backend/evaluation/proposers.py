@@ -74,7 +74,7 @@ class ConstantBox:
 
 
 class ZeroShot:
-    """What the frozen network finds by the names of the labels."""
+    """What is found with nothing accepted: objects where a prior knows them, else by a map."""
 
     name, least = "zero_shot", 0
 
@@ -135,7 +135,11 @@ class Learned:
         return Trained(fitted.head, time.perf_counter() - started)
 
     def boxes(self, head: TrainedHead, asked: Sequence[str]) -> dict[str, Boxes]:
-        """What a head proposes, by id, joined with version 0 for labels that it lacks."""
+        """What a head proposes, by id, joined with version 0 for labels that it lacks.
+
+        Version 0 reads its usual features here; a worker has it read those of the head,
+        which are finer where objects are small.
+        """
         options, known = DetectOptions(), frozenset(head.labels)
         lacking = asked if len(known) < self._labels else ()
         others = self._version_zero.propose((), lacking).boxes

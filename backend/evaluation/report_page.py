@@ -19,6 +19,10 @@ th:first-child, td:first-child { text-align: left }
 svg { max-width: 100%; height: auto }
 """
 _COLUMNS = ("proposed", "as they were", "changed", "other label", "rejected", "missed")
+_MEANING = (
+    "A changed box was moved, resized or given another label; those with another label are "
+    "counted in both columns. A missed box was drawn beside the proposals."
+)
 
 
 def render_report(report: Report, label_studio_url: str) -> str:
@@ -40,14 +44,14 @@ def render_report(report: Report, label_studio_url: str) -> str:
 def told(report: Report, label_studio_url: str) -> str:
     """The same as plain text."""
     lines = [
-        f"Project {report.project_id}: {report.annotations} annotations.",
-        f"Median time with a prediction: {_lead(report.with_prediction)}; "
-        f"without: {_lead(report.without_prediction)}.",
+        f"Project {report.project_id}: {_counted(report.annotations, 'annotation')}.",
+        f"Median time with a prediction: {_lead_of(report.with_prediction)}; "
+        f"without: {_lead_of(report.without_prediction)}.",
     ]
     for one in report.versions:
         lines.append(
-            f"\n{one.version}: {one.pictures} pictures, {one.untouched} without an edit, "
-            f"{one.edits_a_picture:.2f} edits a picture"
+            f"\n{one.version}: {_counted(one.pictures, 'picture')}, {one.untouched} without an "
+            f"edit, {one.edits_a_picture:.2f} edits a picture"
         )
         width = max(len(name) for name in ("all labels", *one.by_label))
         lines.append(" " * (width + 2) + "".join(f"{name:>14}" for name in _COLUMNS))
@@ -69,7 +73,7 @@ def told(report: Report, label_studio_url: str) -> str:
 
 
 def _summary(report: Report) -> Iterator[str]:
-    yield f"<p>{report.annotations} annotations were submitted.</p>"
+    yield f"<p>Submitted: {_counted(report.annotations, 'annotation')}.</p>"
     yield '<table><caption>Time a picture</caption><tr><th scope="col">began</th>'
     yield '<th scope="col">pictures</th><th scope="col">median</th></tr>'
     for name, lead in (
@@ -84,6 +88,29 @@ def _versions(report: Report) -> Iterator[str]:
     if not report.versions:
         yield "<p>No annotation began with a prediction yet.</p>"
         return
+    if len(report.versions) > 1:
+        yield from _lines(report)
+    yield f"<p>{_MEANING}</p>"
+    for at, one in enumerate(report.versions, 1):
+        yield f"<h2>{at}. {escape(one.version)}</h2><p>{_counted(one.pictures, 'picture')}, "
+        yield f"{one.untouched} without an edit, {one.edits_a_picture:.2f} edits a picture.</p>"
+        yield '<table><caption>What became of its proposals</caption><tr><th scope="col">label</th>'
+        yield "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS) + "</tr>"
+        for name, tally in (("all labels", one.total), *one.by_label.items()):
+            cells = "".join(f"<td>{value}</td>" for value in _cells(tally))
+            yield f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
+        yield "</table>"
+        if one.total.overlaps:
+            yield bar_plot(
+                "Changed boxes by their overlap with the proposal",
+                "intersection over union",
+                "boxes",
+                [Bar(name, float(count)) for name, count in _intervals(one.total.overlaps)],
+            )
+
+
+def _lines(report: Report) -> Iterator[str]:
+    """What changed from version to version."""
     steps = range(1, len(report.versions) + 1)
     shares = [
         (name, [_share(getattr(one.total, name), one.total.proposed) for one in report.versions])
@@ -107,22 +134,6 @@ def _versions(report: Report) -> Iterator[str]:
         "edits a picture",
         [Series("edits a picture", tuple(edits))],
     )
-    for at, one in zip(steps, report.versions, strict=True):
-        yield f"<h2>{at}. {escape(one.version)}</h2><p>{one.pictures} pictures, {one.untouched} "
-        yield f"without an edit, {one.edits_a_picture:.2f} edits a picture.</p>"
-        yield '<table><caption>What became of its proposals</caption><tr><th scope="col">label</th>'
-        yield "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS) + "</tr>"
-        for name, tally in (("all labels", one.total), *one.by_label.items()):
-            cells = "".join(f"<td>{value}</td>" for value in _cells(tally))
-            yield f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
-        yield "</table>"
-        if one.total.overlaps:
-            yield bar_plot(
-                "Changed boxes by their overlap with the proposal",
-                "intersection over union",
-                "boxes",
-                [Bar(name, float(count)) for name, count in _intervals(one.total.overlaps)],
-            )
 
 
 def _doubts(report: Report, label_studio_url: str) -> Iterator[str]:
@@ -142,7 +153,7 @@ def _doubts(report: Report, label_studio_url: str) -> Iterator[str]:
 
 def _no_doubts(report: Report) -> str:
     if report.judged:
-        return f"No accepted label looks wrong among {report.judged} pictures."
+        return f"No accepted label looks wrong among {_counted(report.judged, 'picture')}."
     return "Nothing was learned yet that could judge accepted labels."
 
 
@@ -172,6 +183,14 @@ def _share(part: int, whole: int) -> float:
 
 def _lead(lead: LeadTime) -> str:
     return "not known" if lead.median_s is None else f"{lead.median_s:.1f} s"
+
+
+def _lead_of(lead: LeadTime) -> str:
+    return f"{_lead(lead)} ({_counted(lead.pictures, 'picture')})"
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def _address(report: Report, task_id: int, label_studio_url: str) -> str:

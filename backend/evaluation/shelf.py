@@ -9,8 +9,11 @@ import numpy as np
 
 from backend.domain import Boxes, FloatArray, Picture
 from backend.jobs.learner import FeaturePair, Learner
+from backend.jobs.sight import Eyes
 from backend.vision.backbones import Backbone
-from backend.vision.detect import DetectOptions, LabelQuery, Looked, detect, look, prepare
+from backend.vision.detect import DetectOptions, LabelQuery, prepare
+from backend.vision.objects import find
+from backend.vision.saliency import OBJECTS
 
 BATCH = 8
 """Pictures in one forward pass."""
@@ -62,18 +65,20 @@ class Shelf:
     def zero_shot(
         self, ids: Sequence[str], labels: Sequence[LabelQuery], options: DetectOptions
     ) -> dict[str, Boxes]:
-        """What the frozen network finds by itself."""
+        """What is found with nothing accepted, as a worker finds it."""
+        eyes = Eyes(self.backbone, self.learner, objects=options.saliency == OBJECTS)
         found: dict[str, Boxes] = {}
         for part in _batches(ids):
             pictures = [self._read(picture_id) for picture_id in part]
-            boxes = detect(self._look(pictures), pictures, labels, options)
-            found.update(zip(part, boxes, strict=True))
+            squares_u8 = np.stack([prepare(one, self.backbone.size_px) for one in pictures])
+            features = None
+            if eyes.reads_features:
+                features = list(self.upright(part, small=False))
+            else:
+                self._on_forward(len(part))
+            sight = eyes.look(pictures, squares_u8, features)
+            found.update(zip(part, find(sight, pictures, labels, options), strict=True))
         return found
-
-    def _look(self, pictures: Sequence[Picture]) -> Looked:
-        images = np.stack([prepare(one, self.backbone.size_px) for one in pictures])
-        self._on_forward(len(pictures))
-        return look(self.backbone, images)
 
     def _features(self, ids: Sequence[str], small: bool, *, mirrored: bool) -> Iterator[Any]:
         digest = self.backbone.identity.digest

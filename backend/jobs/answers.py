@@ -6,16 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from backend.domain import UNNAMED, Boxes, Picture, concat_boxes, iou_matrix
 from backend.jobs.addresses import Look
+from backend.jobs.sight import method_of
 from backend.labelstudio.labelspec import Control, LabelName
 from backend.labelstudio.prediction import FoundBoxes, FoundChoices
 from backend.learning.choices import Opinion
 from backend.settings import Settings
-from backend.vision.detect import DetectOptions, LabelQuery, Looked, classify, detect
+from backend.vision.detect import DetectOptions, LabelQuery, classify
 from backend.vision.evidence import SEEN
+from backend.vision.objects import Sight, find
 
 Found = FoundBoxes | FoundChoices
 
@@ -52,7 +52,7 @@ def needs_look(asked: Sequence[tuple[Look, int]], learned: LearnedAnswers) -> bo
 
 
 def answer_looks(
-    looked: Looked | None,
+    sight: Sight | None,
     pictures: Sequence[Picture],
     asked: Sequence[tuple[Look, int]],
     settings: Settings,
@@ -60,7 +60,7 @@ def answer_looks(
 ) -> list[Found]:
     """The answer to each look, in order.
 
-    looked: may be None where ``needs_look`` says so. asked: a look with the position of its
+    sight: may be None where ``needs_look`` says so. asked: a look with the position of its
     picture among those looked at. Looks of one control with the same labels are answered
     together, and each picture once for them. Labels and controls of choices that the head
     knows are left to it.
@@ -73,7 +73,7 @@ def answer_looks(
     for numbers in groups.values():
         rows = list(dict.fromkeys(asked[number][1] for number in numbers))
         one = asked[numbers[0]][0]
-        found = _answers(looked, pictures, rows, one, settings, learned)
+        found = _answers(sight, pictures, rows, one, settings, learned)
         of_row = dict(zip(rows, found, strict=True))
         for number in numbers:
             item_index = asked[number][0].item_index
@@ -86,7 +86,7 @@ def detect_options(control: Control, settings: Settings) -> DetectOptions:
     options = control.options
     threshold, most = options.score_threshold, options.max_boxes
     return DetectOptions(
-        saliency=options.saliency or DetectOptions().saliency,
+        saliency=method_of(options),
         box_rule=options.box_rule,
         score_threshold=settings.score_threshold if threshold is None else threshold,
         max_boxes=settings.max_boxes if most is None else most,
@@ -112,7 +112,7 @@ def choose(
 
 
 def _answers(
-    looked: Looked | None,
+    sight: Sight | None,
     pictures: Sequence[Picture],
     rows: Sequence[int],
     one: Look,
@@ -129,17 +129,17 @@ def _answers(
     queries = [LabelQuery(label.value, label.names) for label in one.labels]
     known = _values(one) & (learned.labels if learned is not None else frozenset())
     zero_shot: list[Boxes] = [Boxes.empty(pictures[row].size_hw) for row in rows]
-    if looked is not None:
-        chosen = looked.select(torch.tensor(rows, dtype=torch.int64))
+    if sight is not None:
+        chosen = sight.select(rows)
         if one.control.kind == "choices":
             decided = [
                 choose(p, multiple=one.control.multiple, score_threshold=options.score_threshold)
-                for p in classify(chosen, queries)
+                for p in classify(chosen.looked, queries)
             ]
             return [FoundChoices(name, None, choices, score) for choices, score in decided]
         if not known or _values(one) - known:
             # All labels are asked for, so that none is left by elimination that a head has.
-            zero_shot = detect(chosen, [pictures[row] for row in rows], queries, options)
+            zero_shot = find(chosen, [pictures[row] for row in rows], queries, options)
     if learned is not None and known:
         zero_shot = [
             joined(learned.boxes[row], found, known).best(

@@ -35,12 +35,14 @@ from backend.jobs.learner import TrainedHead
 from backend.jobs.payload import Carrier, CarrierTask
 from backend.jobs.process import Process, current
 from backend.jobs.push_requests import request_push
+from backend.jobs.sight import Eyes, objects_wanted
 from backend.jobs.views import cancel_wanted
 from backend.jobs.warming import warm
 from backend.labelstudio.labelspec import LabelSpec, parse_label_config
 from backend.labelstudio.prediction import build_prediction, check_prediction
 from backend.store import keys
-from backend.vision.detect import Looked, look, prepare
+from backend.vision.detect import prepare
+from backend.vision.objects import Sight
 
 __all__ = ["run", "warm"]
 
@@ -98,6 +100,7 @@ class _Carriage:
         self._undone = {task.key for task in carrier.tasks}
         self._works: dict[str, _Work] = {}
         self._head: TrainedHead | None = None
+        self._eyes = Eyes(process.backbone, process.learner, objects=False)
         self._predicted = 0
         self._failed: Counter[str] = Counter()
         self._seconds: dict[str, float] = {}
@@ -111,6 +114,8 @@ class _Carriage:
         if self._carrier.head_number:
             project_id = keys.project_id_of(self._carrier.project_id)
             self._head = self._process.heads.get(project_id, self._carrier.head_number)
+        wanted = objects_wanted(spec.active)
+        self._eyes = Eyes(self._process.backbone, self._process.learner, objects=wanted)
         self._plan(spec)
         size = self._process.settings.batch_pictures
         depth = _BATCHES_AHEAD * size
@@ -195,8 +200,9 @@ class _Carriage:
         address, task_id = item
         backbone, learner = self._process.backbone, self._process.learner
         side_px = backbone.size_px
-        if self._head is not None:
-            side_px = learner.decode_side_px(backbone, self._head.small)
+        if self._head is not None or self._eyes.reads_features:
+            small = self._head is not None and self._head.small
+            side_px = learner.decode_side_px(backbone, small)
         picture = fetch_picture(self._process, self._carrier.project_id, address, task_id, side_px)
         if isinstance(picture, BackendError):
             return picture
@@ -223,7 +229,7 @@ class _Carriage:
         return outcomes
 
     def _look(self, ready: Mapping[str, _Ready]) -> None:
-        """Fill in what every task finds on these pictures, after one forward pass."""
+        """Fill in what every task finds on these pictures, each seen once for all of them."""
         self._batches += 1
         self._pictures += len(ready)
         place = {address: index for index, address in enumerate(ready)}
@@ -235,30 +241,35 @@ class _Carriage:
         ]
         questions = [(one, place[one.address]) for _, _, one in asked]
         pictures = [item.picture for item in ready.values()]
-        learned = self._timed("head", lambda: self._learned(pictures))
-        looked: Looked | None = None
+        features = self._features(pictures)
+        learned = self._timed("head", lambda: self._learned(features))
+        sight: Sight | None = None
         if learned is None or needs_look(questions, learned):
             squares_u8 = np.stack([item.square_u8 for item in ready.values()])
-            looked = self._timed("forward", lambda: look(self._process.backbone, squares_u8))
+            sight = self._timed("forward", lambda: self._eyes.look(pictures, squares_u8, features))
         settings = self._process.settings
         found = self._timed(
-            "boxes", lambda: answer_looks(looked, pictures, questions, settings, learned)
+            "boxes", lambda: answer_looks(sight, pictures, questions, settings, learned)
         )
         for (work, position, _), answer in zip(asked, found, strict=True):
             work.found[position] = answer
 
-    def _learned(self, pictures: Sequence[Picture]) -> LearnedAnswers | None:
+    def _features(self, pictures: Sequence[Picture]) -> list[Any] | None:
+        """What the head reads of pictures; None where there is no head."""
         if self._head is None:
             return None
         process, small = self._process, self._head.small
-        features = process.learner.features_of(
-            process.backbone, pictures, small=small, mirrored=False
-        )
+        return process.learner.features_of(process.backbone, pictures, small=small, mirrored=False)
+
+    def _learned(self, features: Sequence[Any] | None) -> LearnedAnswers | None:
+        if self._head is None or features is None:
+            return None
+        learner = self._process.learner
         return LearnedAnswers(
             frozenset(self._head.labels),
             frozenset(self._head.controls),
-            process.learner.predict(self._head, features),
-            process.learner.predict_choices(self._head, features),
+            learner.predict(self._head, features),
+            learner.predict_choices(self._head, features),
         )
 
     def _finished(self, spec: LabelSpec, work: _Work) -> Predicted | Failed:

@@ -6,15 +6,17 @@ The functions are handed to the process, so that a test can train with a simpler
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from backend.domain import BackboneIdentity, Boxes, Picture
-from backend.learning import features, fit, project_head
+from backend.learning import features, fit, project_head, unlabelled
 from backend.learning.choices import Opinion, Question
 from backend.learning.examples import Example
 from backend.learning.promote import Counts, without_answers
+from backend.learning.unlabelled import See
 from backend.learning.versions import HeadVersions
 from backend.settings import Settings
 from backend.vision.backbones import Backbone
@@ -115,6 +117,11 @@ Fit = Callable[
 ]
 
 
+def no_sight(_backbone: Backbone) -> See | None:
+    """Of a learning that knows nothing of objects."""
+    return None
+
+
 def no_opinions(_head: Any, pictures: Sequence[Any]) -> list[Mapping[str, Opinion]]:
     """Of a head that knows boxes alone."""
     return [{} for _ in pictures]
@@ -126,7 +133,8 @@ class Learner:
 
     side_px: side to which pictures are resized for features of a kind. wants_small: which
     kind these examples need. predict: boxes of each picture, best first. predict_choices:
-    opinions on each picture by control.
+    opinions on each picture by control. see_objects: finds objects before anything was
+    accepted, None for a backbone of which nothing is known.
     """
 
     cache: FeatureCache
@@ -137,6 +145,7 @@ class Learner:
     read_head: Callable[[bytes], TrainedHead]
     predict: Callable[[Any, Sequence[Any]], list[Boxes]]
     predict_choices: Callable[[Any, Sequence[Any]], Sequence[Mapping[str, Opinion]]] = no_opinions
+    see_objects: Callable[[Backbone], See | None] = no_sight
 
     def decode_side_px(self, backbone: Backbone, small: bool) -> int:
         """Side for which pictures are decoded: the same in training and prediction."""
@@ -171,6 +180,31 @@ class Learner:
             for mirrored in (False, True)
         )
         return None if upright is None or turned is None else (upright, turned)
+
+
+class PairsAsked(Mapping[str, FeaturePair]):
+    """The features of many pictures, had when they are asked for and not kept in memory.
+
+    names: of the pictures; may grow. pair_of: reads or makes the features of one.
+    """
+
+    def __init__(self, names: Collection[str], pair_of: Callable[[str], FeaturePair]) -> None:
+        self._names = names
+        self._pair_of = pair_of
+
+    def __getitem__(self, name: str) -> FeaturePair:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._pair_of(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class HeadShelf:
@@ -218,4 +252,5 @@ def own_learner(settings: Settings) -> Learner:
         read_head=project_head.ProjectHead.from_bytes,
         predict=project_head.predict,
         predict_choices=project_head.predict_choices,
+        see_objects=lru_cache(maxsize=1)(unlabelled.see_with_prior),
     )

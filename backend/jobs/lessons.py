@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import structlog
 
 from backend.domain import Boxes, Picture, clip_xyxy_px
-from backend.errors import BackendError, MediaMissing
+from backend.errors import BackendError, JobError, MediaMissing
 from backend.jobs.addresses import Look, looks_of
 from backend.jobs.ahead import Ahead
 from backend.jobs.fetching import fetch_picture
-from backend.jobs.learner import FeaturePair
+from backend.jobs.learner import FeaturePair, PairsAsked
 from backend.jobs.process import Process
 from backend.labelstudio.labelspec import LabelSpec
-from backend.labelstudio.regions import ReadRegion
+from backend.labelstudio.regions import ReadRegion, read_regions
 from backend.learning.accepted import AcceptedTask, accepted_digest
 from backend.learning.choices import Question
 from backend.learning.examples import Example
+from backend.learning.ledger import Entry
 
 log = structlog.get_logger(__name__)
 
 _BATCHES_AHEAD = 2
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,27 +140,30 @@ def asked_examples(lessons: Iterable[Lesson]) -> list[Example]:
 
 
 class Pictures:
-    """The pictures of lessons with their features. left_out: why some are not had, by code."""
+    """The pictures of lessons with their features. left_out: why some are not had, by code.
+
+    features: by content hash, read from the cache when asked for: those of a thousand
+    pictures take gigabytes.
+    """
 
     def __init__(self, process: Process, project_id: str, *, small: bool) -> None:
         self._process = process
         self._project_id = project_id
         self._small = small
         self.hash_of: dict[str, str] = {}
-        self.features: dict[str, FeaturePair] = {}
+        self._seen: dict[str, tuple[Lesson, tuple[int, int]]] = {}
+        self.features = PairsAsked(self._seen, self._pair_of)
         self.left_out: dict[str, int] = {}
 
     def cached(self, lessons: Sequence[Lesson]) -> list[Lesson]:
         """Take from the cache what it has; the lessons whose picture has to be fetched."""
-        addresses = list(dict.fromkeys(lesson.address for lesson in lessons))
-        known = self._process.ledger.store.hashes(self._project_id, addresses)
+        first = _by_address(lessons)
+        known = self._process.ledger.store.hashes(self._project_id, list(first))
         for address, content_hash in known.items():
-            pair = self._process.learner.cached_pair(
-                self._process.backbone, content_hash, small=self._small
-            )
+            pair = self._cached(content_hash)
             if pair is not None:
                 self.hash_of[address] = content_hash
-                self.features[content_hash] = pair
+                self._seen[content_hash] = (first[address], pair[0].size_hw)
         return [lesson for lesson in lessons if lesson.address not in self.hash_of]
 
     def fetched(
@@ -168,15 +175,9 @@ class Pictures:
         is left out.
         """
         process, size = self._process, self._process.settings.batch_pictures
-        side_px = process.learner.decode_side_px(process.backbone, self._small)
-        first = {lesson.address: lesson for lesson in reversed(lessons)}
-
-        def prepared(lesson: Lesson) -> Picture | BackendError:
-            return fetch_picture(process, self._project_id, lesson.address, lesson.task_id, side_px)
-
-        wanted = list(first.values())
+        wanted = list(_by_address(lessons).values())
         done = 0
-        with Ahead(process.pool, prepared, wanted, _BATCHES_AHEAD * size) as ahead:
+        with Ahead(process.pool, self._fetch, wanted, _BATCHES_AHEAD * size) as ahead:
             while batch := ahead.take(size):
                 on_batch(done)
                 done += len(batch)
@@ -193,24 +194,54 @@ class Pictures:
         for lesson in lessons:
             content_hash = self.hash_of.get(lesson.address)
             if content_hash is not None:
-                size_hw = self.features[content_hash][0].size_hw
+                _, size_hw = self._seen[content_hash]
                 found[content_hash] = (lesson, example_of(lesson, content_hash, size_hw))
         return found
 
-    def _extract(self, ready: Sequence[tuple[Lesson, Picture]]) -> None:
-        pictures = [picture for _, picture in ready]
+    def _fetch(self, lesson: Lesson) -> Picture | BackendError:
         process = self._process
-        upright, turned = (
-            process.learner.features_of(
-                process.backbone, pictures, small=self._small, mirrored=mirrored
-            )
-            for mirrored in (False, True)
-        )
+        side_px = process.learner.decode_side_px(process.backbone, self._small)
+        return fetch_picture(process, self._project_id, lesson.address, lesson.task_id, side_px)
+
+    def _extract(self, ready: Sequence[tuple[Lesson, Picture]]) -> None:
+        upright, _ = self._described([picture for _, picture in ready])
         hash_of = {lesson.address: picture.content_hash for lesson, picture in ready}
-        process.ledger.store.remember_hashes(self._project_id, hash_of)
+        self._process.ledger.store.remember_hashes(self._project_id, hash_of)
         self.hash_of |= hash_of
-        for picture, *pair in zip(pictures, upright, turned, strict=True):
-            self.features[picture.content_hash] = (pair[0], pair[1])
+        for (lesson, picture), features in zip(ready, upright, strict=True):
+            self._seen[picture.content_hash] = (lesson, features.size_hw)
+
+    def _described(self, pictures: Sequence[Picture]) -> tuple[list[Any], list[Any]]:
+        """Their features upright and mirrored, from the cache or into it."""
+        process = self._process
+        upright, mirrored = (
+            process.learner.features_of(
+                process.backbone, pictures, small=self._small, mirrored=turned
+            )
+            for turned in (False, True)
+        )
+        return upright, mirrored
+
+    def _cached(self, content_hash: str) -> FeaturePair | None:
+        process = self._process
+        return process.learner.cached_pair(process.backbone, content_hash, small=self._small)
+
+    def _pair_of(self, content_hash: str) -> FeaturePair:
+        """Made again where the cache had no room. Raises: BackendError if the picture is gone."""
+        kept = self._cached(content_hash)
+        if kept is not None:
+            return kept
+        lesson, _ = self._seen[content_hash]
+        picture = self._fetch(lesson)
+        if isinstance(picture, BackendError):
+            raise picture
+        if picture.content_hash != content_hash:
+            raise JobError(
+                f"The picture of task {lesson.task_id} changed while it was learned from.",
+                "Train again: it is taken as it is now.",
+            )
+        (upright,), (mirrored,) = self._described([picture])
+        return upright, mirrored
 
     def _leave_out(self, lesson: Lesson, error: BackendError) -> None:
         self.left_out[error.code] = self.left_out.get(error.code, 0) + 1
@@ -221,6 +252,14 @@ class Pictures:
             code=error.code,
             reason=str(error),
         )
+
+
+def _by_address(lessons: Iterable[Lesson]) -> dict[str, Lesson]:
+    """The first lesson on each picture, in order."""
+    found: dict[str, Lesson] = {}
+    for lesson in lessons:
+        found.setdefault(lesson.address, lesson)
+    return found
 
 
 def labels_of(examples: Iterable[Example]) -> tuple[str, ...]:
@@ -236,6 +275,27 @@ def questions_of(spec: LabelSpec) -> tuple[Question, ...]:
 def digests_of(found: Mapping[str, tuple[Lesson, Example]]) -> dict[str, str]:
     """Digest of what is accepted, by picture."""
     return {picture: lesson.digest for picture, (lesson, _) in found.items()}
+
+
+def nothing_accepted(entries: Iterable[Entry], spec: LabelSpec) -> str:
+    """Why there is nothing to learn, in words; names accepted labels that are gone.
+
+    A renamed label is a new one, and who renamed it should see why nothing is learned.
+    """
+    gone: Counter[str] = Counter()
+    for entry in entries:
+        if entry.skipped:
+            continue
+        known = {
+            label.value for control in spec.active for label in spec.labels_for(control, entry.data)
+        }
+        labels = (box.label for box in read_regions(list(entry.result), spec))
+        gone.update(label for label in labels if label and label not in known)
+    told = "No box of any label of the configuration has been accepted yet, and no choice."
+    if not gone:
+        return told
+    named = ", ".join(f"{label} ({count})" for label, count in gone.most_common(_MOST_NAMED))
+    return f"{told} It no longer has labels that were accepted: {named}."
 
 
 def _taken(task: AcceptedTask, look: Look, looks: Sequence[Look]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from backend.jobs.lessons import (
     drawn_examples,
     labels_of,
     lessons_of,
+    nothing_accepted,
     questions_of,
 )
 from backend.jobs.process import Process, current
@@ -47,7 +48,7 @@ from backend.learning.promote import (
     with_answers,
     worse_answers,
 )
-from backend.learning.versions import HeadMeta, Learned
+from backend.learning.versions import Learned, VersionMeta
 from backend.store import keys
 from backend.store.heads import NO_HEAD, HeadRef
 
@@ -99,16 +100,16 @@ class Training:
         """Train, judge, publish; the job's return value."""
         begun_s = time.monotonic()
         asked = training_begins(self._process.connection, self._project_id)
-        self._sync(whole=asked)
+        unsynced = self._sync(whole=asked)
         label_config = self._label_config()
         if not label_config:
             return self._unpublished("The project's labelling configuration is unknown.")
         spec = parse_label_config(label_config)
-        tasks = accepted_tasks(self._process.ledger.entries(self._project_id), spec)
-        lessons = lessons_of(tasks, spec)
+        entries = self._process.ledger.entries(self._project_id)
+        lessons = lessons_of(accepted_tasks(entries, spec), spec)
         if not any(lesson.boxes or lesson.choices for lesson in lessons):
-            return self._unpublished("No box of any label has been accepted yet, and no choice.")
-        outcome = self._train(spec, lessons)
+            return self._unpublished(nothing_accepted(entries, spec)) | unsynced
+        outcome = self._train(spec, lessons) | unsynced
         outcome["seconds"] = round(time.monotonic() - begun_s, 2)
         self._process.counters.add("trainings", {"published": str(outcome["published"]).lower()})
         log.info("training_done", project=self._project_id, **outcome)
@@ -116,9 +117,10 @@ class Training:
 
     # ---- before the fit
 
-    def _sync(self, *, whole: bool) -> None:
+    def _sync(self, *, whole: bool) -> dict[str, str]:
+        """``unsynced``: why Label Studio could not be asked, where it could not."""
         if self._process.label_studio is None:
-            return
+            return {}
         try:
             sync = Sync(self._process.ledger, self._process.label_studio, self._project_id)
             if whole:
@@ -128,6 +130,8 @@ class Training:
         except LabelStudioError as error:
             # What the webhooks told is worth learning all the same.
             log.warning("sync_failed", project=self._project_id, reason=str(error))
+            return {"unsynced": error.what}
+        return {}
 
     def _label_config(self) -> str:
         project = self._process.projects.get(self._project_id)
@@ -145,7 +149,7 @@ class Training:
         small = process.learner.wants_small(drawn_examples(lessons))
         pictures = Pictures(process, self._project_id, small=small)
         version_0 = model_version(identity, NO_HEAD, spec.fingerprint, process.settings)
-        zero_shot = ZeroShotCounts(process, self._project_id, version_0)
+        zero_shot = ZeroShotCounts(process, self._project_id, version_0, spec)
         questions = questions_of(spec)
         unlearned = self._unlearned(current, learnable(questions, asked_examples(lessons)))
         self._look(pictures, lessons, zero_shot if unlearned or not current.number else None)
@@ -217,7 +221,7 @@ class Training:
         head = process.heads.get(self._project_id, current.number)
         digest = process.backbone.identity.digest
 
-        def predict(names: list[str]) -> Mapping[str, Counts]:
+        def judged(names: list[str]) -> dict[str, Counts]:
             features = {
                 name: pictures.features[name][0]
                 if head.small == small
@@ -238,6 +242,13 @@ class Training:
                 for name, answer, of_control in zip(had, boxes, opinions, strict=True)
             }
 
+        def predict(names: list[str]) -> dict[str, Counts]:
+            size = process.settings.batch_pictures  # so many are in memory at a time
+            counts: dict[str, Counts] = {}
+            for at in range(0, len(names), size):
+                counts |= judged(names[at : at + size])
+            return counts
+
         learned = process.versions.pictures(self._project_id, current.number)
         return unseen_counts(digests_of(found), learned, predict)
 
@@ -245,7 +256,7 @@ class Training:
         self, fitted: Fitted, found: Found, digests: Mapping[str, str], verdict: Verdict
     ) -> Learned:
         identity = self._process.backbone.identity
-        meta = HeadMeta(
+        meta = VersionMeta(
             created_at_s=time.time(),
             backbone_name=identity.name,
             backbone_digest=identity.digest,

@@ -14,9 +14,10 @@ import re
 from backend.domain import BackboneIdentity
 from backend.settings import Settings
 from backend.store.heads import NO_HEAD, HeadRef
+from backend.vision.choice import stands_for
 
-ALGORITHM = 1
-"""Revision of the way from picture to boxes. Raise it with every change of saliency,
+ALGORITHM = 2
+"""Revision of the way from picture to boxes. Raise it with every change of saliency, priors,
 box rules, preparation or regions that gives other predictions for the same input."""
 
 _HASH_CHARS = 8
@@ -29,7 +30,7 @@ def backbone_identity(settings: Settings, published: BackboneIdentity | None) ->
     A published identity of another backbone is left over from before a change of BACKBONE
     and does not count.
     """
-    if published is not None and published.name == settings.backbone:
+    if published is not None and published.name in stands_for(settings.backbone):
         return published
     return BackboneIdentity(name=settings.backbone, digest="", size_px=0)
 

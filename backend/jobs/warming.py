@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import redis
 
 from backend.domain import BackboneIdentity
+from backend.jobs.agreement import agreed_backbone
 from backend.jobs.learner import HeadShelf, Learner, own_learner
 from backend.jobs.process import Process, hold, prediction_cache
 from backend.labelstudio.client import LabelStudioClient
@@ -18,6 +19,7 @@ from backend.settings import Settings
 from backend.store.connection import connect
 from backend.store.counters import Counters
 from backend.store.deliveries import Deliveries
+from backend.store.fleet import Fleet
 from backend.store.heads import HeadStore
 from backend.store.ledgers import LedgerStore
 from backend.store.projects import ProjectStore
@@ -38,7 +40,9 @@ def warm(
     Raises: UnknownName, WeightsUnavailable, StoreUnavailable.
     """
     connection = connection or connect(settings.redis_url)
-    backbone = backbone or load_backbone(settings.backbone, settings.backbone_weights, device)
+    backbone = backbone or load_backbone(
+        agreed_backbone(settings, Fleet(connection)), settings.backbone_weights, device
+    )
     tokens, label_studio = None, None
     if settings.can_push:
         url, key = settings.label_studio_url, settings.label_studio_api_key

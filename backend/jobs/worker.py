@@ -24,6 +24,7 @@ from rq.serializers import JSONSerializer
 
 from backend.domain import BackboneIdentity
 from backend.errors import BackendError
+from backend.jobs.agreement import in_turn
 from backend.jobs.queues import QUEUES, TRAIN_QUEUES, SafeJob, queue
 from backend.settings import Settings
 from backend.store.connection import connect
@@ -54,14 +55,15 @@ def run_worker(
     try:
         with structlog.contextvars.bound_contextvars(worker=name):
             try:
-                identity = warm(settings, device)
+                with in_turn(settings, connection):
+                    identity = warm(settings, device)
+                    Fleet(connection).publish_identity(identity)
+                    pulse.change(state="ready", backbone=identity.name)
             except BackendError as error:
                 log.error("worker_cannot_start", reason=str(error))
                 pulse.change(state="failed", reason=str(error))
                 return EXIT_CANNOT_WARM
-            Fleet(connection).publish_identity(identity)
-            pulse.change(state="ready", backbone=identity.name)
-            log.info("worker_ready", device=device, backbone=identity.name)
+            log.info("worker_ready", device=device, backbone=identity.name, weights=identity.source)
             worker = SlotWorker(connection, name, on_job_done=pulse.count_job, kind=kind)
             worker.work(logging_level="WARNING")
             # Without Redis the supervisor of whoever finds us silent strikes us off.

@@ -12,10 +12,12 @@ from backend.domain import Picture, concat_boxes
 from backend.jobs.answers import answer_looks
 from backend.jobs.lessons import Lesson, example_of
 from backend.jobs.process import Process
+from backend.jobs.sight import Eyes, objects_wanted
+from backend.labelstudio.labelspec import LabelSpec
 from backend.labelstudio.prediction import FoundBoxes, FoundChoices
 from backend.learning.promote import Counts, judge_example
 from backend.store import keys
-from backend.vision.detect import look, prepare
+from backend.vision.detect import prepare
 
 _KEEP_S = 30 * 24 * 3600
 
@@ -23,8 +25,10 @@ _KEEP_S = 30 * 24 * 3600
 class ZeroShotCounts:
     """Counts of a project's zero-shot version, kept from one training to the next."""
 
-    def __init__(self, process: Process, project_id: str, version: str) -> None:
+    def __init__(self, process: Process, project_id: str, version: str, spec: LabelSpec) -> None:
         self._process = process
+        wanted = objects_wanted(spec.active)
+        self._eyes = Eyes(process.backbone, process.learner, objects=wanted)
         self._key = keys.judged(project_id, version)
 
     def known(self, digests: Mapping[str, str]) -> dict[str, Counts]:
@@ -56,9 +60,9 @@ class ZeroShotCounts:
         process = self._process
         pictures = [picture for _, picture in seen]
         squares = [prepare(picture, process.backbone.size_px) for picture in pictures]
-        looked = look(process.backbone, np.stack(squares))
+        sight = self._eyes.look(pictures, np.stack(squares))
         asked = [(one, at) for at, (lesson, _) in enumerate(seen) for one in lesson.looks]
-        found = answer_looks(looked, pictures, asked, process.settings)
+        found = answer_looks(sight, pictures, asked, process.settings)
         for at, (lesson, picture) in enumerate(seen):
             boxes = [
                 answer.boxes

@@ -40,8 +40,16 @@ class Integral:
 
     def sum(self, boxes: FloatArray) -> F64Array:
         """(N,) sums over the part of each box inside the picture."""
-        x0, y0, x1, y1 = boxes.T
-        return self._at(x1, y1) - self._at(x0, y1) - self._at(x1, y0) + self._at(x0, y0)
+        # All four corners at once: lower right, lower left, upper right, upper left.
+        place = np.clip(boxes[:, ((2, 0, 2, 0), (3, 3, 1, 1))], 0, 1) * self.side
+        cell = np.minimum(place.astype(np.intp), self.side - 1)
+        (fx, fy), (left, top) = (place - cell).transpose(1, 2, 0), cell.transpose(1, 2, 0)
+        width = self.side + 1
+        at, table = top * width + left, self._table.ravel()
+        upper = table.take(at) * (1 - fx) + table.take(at + 1) * fx
+        lower = table.take(at + width) * (1 - fx) + table.take(at + width + 1) * fx
+        corner = upper * (1 - fy) + lower * fy
+        return np.asarray(corner[0] - corner[1] - corner[2] + corner[3])
 
     def mean(self, boxes: FloatArray) -> F64Array:
         """(N,) means over the part of each box inside the picture, 0 where it is empty."""
@@ -51,15 +59,6 @@ class Integral:
         """(N,) areas of that part, in cells of the map."""
         inside = np.clip(boxes, 0, 1)
         return np.asarray(np.prod(inside[:, 2:] - inside[:, :2], 1) * self.side**2, np.float64)
-
-    def _at(self, x: FloatArray, y: FloatArray) -> F64Array:
-        px, py = np.clip(x, 0, 1) * self.side, np.clip(y, 0, 1) * self.side
-        left, top = (np.minimum(p.astype(int), self.side - 1) for p in (px, py))
-        fx, fy = px - left, py - top
-        table = self._table
-        upper = table[top, left] * (1 - fx) + table[top, left + 1] * fx
-        lower = table[top + 1, left] * (1 - fx) + table[top + 1, left + 1] * fx
-        return np.asarray(upper * (1 - fy) + lower * fy)
 
 
 def grow(boxes: FloatArray, factor: float) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy as np
 from backend.domain import FloatArray
 from backend.learning.examples import Example
 from backend.learning.features import F16Array
-from backend.learning.fit import FOLDS
+from backend.learning.folds import FOLDS
 from backend.learning.linear import fit_logistic
 from backend.learning.naming import fit_lines, fit_naming
 

@@ -5,7 +5,7 @@ All boxes are in units of the picture, 0..1, as (M, 4) x0 y0 x1 y1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import cv2
@@ -112,26 +112,22 @@ class DenseSums:
         flat = np.concatenate([grid.reshape(-1, grid.shape[-1]) for grid in grids])
         x = np.concatenate([flat, np.ones((len(flat), 1), np.float32)], 1)
         maps = np.concatenate([target.maps for target in wanted])
+        sides = np.concatenate([target.log_sides for target in wanted])
         weight = np.concatenate([target.weight for target in wanted])
-        inside = weight > 0
-        root = np.sqrt(weight[inside, None])
-        x_inside = x[inside] * root
-        sides = np.concatenate([target.log_sides for target in wanted])[inside] * root
-        y = maps[:, 0]
-        z = 2 * maps - 1
-        weighted = x * y[:, None]
-        object_xx = weighted.T @ x
-        object_xz = weighted.T @ z
+        y, z = maps[:, 0], 2 * maps - 1
+        object_xx, object_xz = _weighted(x, z, y)
+        ground_xx, ground_xz = _weighted(x, z, 1 - y)
+        side_xx, side_xd = _weighted(x, sides, weight)
         return cls(
             float(y.sum()),
             float((1 - y).sum()),
             object_xx,
-            x.T @ x - object_xx,
+            ground_xx,
             object_xz,
-            x.T @ z - object_xz,
+            ground_xz,
             float(weight.sum()),
-            x_inside.T @ x_inside,
-            x_inside.T @ sides,
+            side_xx,
+            side_xd,
         )
 
     def __add__(self, other: DenseSums) -> DenseSums:
@@ -139,12 +135,16 @@ class DenseSums:
         return DenseSums(*(getattr(self, name) + getattr(other, name) for name in names))
 
 
-def total(parts: Iterable[DenseSums]) -> DenseSums:
-    """The sum of at least one."""
-    first, *rest = parts
-    for part in rest:
-        first = first + part
-    return first
+def _weighted(
+    x: FloatArray, target: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Sums of weight x x' and weight x t' over the rows that have a weight, about half of them."""
+    counted = np.flatnonzero(weight > 0)
+    root = np.sqrt(weight[counted, None])
+    # A matrix times itself: BLAS works out one half of the result.
+    rows = x[counted]
+    rows *= root
+    return rows.T @ rows, rows.T @ (target[counted] * root)
 
 
 def solve(sums: DenseSums, start: FloatArray, pull: float, side_pull: float) -> FloatArray:

@@ -71,19 +71,21 @@ def _inside(heat: Integral, boxes: FloatArray, mass: float) -> list[FloatArray]:
 
 def _edges(tables: list[Integral], boxes: FloatArray) -> list[FloatArray]:
     """Per side: heat just inside and just outside, its edge map on it and away from it."""
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     inner = grow(boxes, 0.6)
-    columns = []
+    strips, bands = [], []
     for side in range(4):
         axis, high = side % 2, side >= 2
-        length = height if axis else width
-        edge = boxes[:, side]
-        inward = -length if high else length
+        length = boxes[:, axis + 2] - boxes[:, axis]
+        edge, band = boxes[:, side], _BAND * length
         for share in (_STRIP, -_STRIP):
-            columns.append(tables[0].mean(_between(boxes, axis, edge, edge + share * inward)))
-        band = _BAND * length
-        columns.append(tables[2 + side].mean(_between(boxes, axis, edge - band, edge + band)))
-        columns.append(tables[2 + side].mean(inner))
+            inward = -share * length if high else share * length
+            strips.append(_between(boxes, axis, edge, edge + inward))
+        bands.append(_between(boxes, axis, edge - band, edge + band))
+    heat = np.split(tables[0].mean(np.concatenate(strips)), len(strips))
+    columns = []
+    for side, band in enumerate(bands):
+        columns += heat[2 * side : 2 * side + 2]
+        columns += np.split(tables[2 + side].mean(np.concatenate([band, inner])), 2)
     return [np.asarray(column, np.float32) for column in columns]
 
 
@@ -95,8 +97,8 @@ def _between(boxes: FloatArray, axis: int, one: FloatArray, other: FloatArray) -
 
 
 def _centre(centre: Integral, boxes: FloatArray) -> list[FloatArray]:
-    areas = (grow(boxes, 0.4), boxes, grow(boxes, 1.5))
-    return [np.asarray(centre.mean(area), np.float32) for area in areas]
+    areas = np.concatenate([grow(boxes, 0.4), boxes, grow(boxes, 1.5)])
+    return np.split(centre.mean(areas).astype(np.float32), 3)
 
 
 def _shape(boxes: FloatArray, known: FloatArray) -> list[FloatArray]:

@@ -16,7 +16,7 @@ from backend.errors import ConfigError
 from backend.learning.accept import Acceptance, accept_features
 from backend.learning.features import PictureFeatures
 from backend.learning.linear import Ridge
-from backend.learning.naming import Naming, box_vectors, label_margin
+from backend.learning.naming import Naming, label_margin
 from backend.learning.prior import Prior, prior_by_digest
 from backend.learning.rank import Ranker
 from backend.learning.scene import (
@@ -150,7 +150,7 @@ def _predict(
     proposed = propose_with(head.weights, head.known, grids, view)
     described = describe_all(proposed, head.corners, prior, view)
     boxes, score, iou = keep_best(described.boxes, head.ranker(described))
-    label, margin = name_boxes(head.naming, grids, boxes)
+    label, margin = name_boxes(head.naming, name_maps(head.naming, grids), boxes)
     cut_by, probability = head.acceptance(accept_features(score, iou, margin))
     shown = np.flatnonzero(cut_by >= head.acceptance.threshold)
     order = shown[np.argsort(-probability[shown], kind="stable")]
@@ -162,13 +162,18 @@ def _predict(
     )
 
 
+def name_maps(naming: Naming | None, grids: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
+    """All of a picture that its boxes are named from, far smaller than its grids."""
+    return naming.maps(grids) if naming is not None else ()
+
+
 def name_boxes(
-    naming: Naming | None, grids: Sequence[FloatArray], boxes: FloatArray
+    naming: Naming | None, maps: Sequence[FloatArray], boxes: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """(N,) positions among the labels, and (N, 2) margins of that choice."""
     if naming is None:
         return np.zeros(len(boxes), np.float32), np.zeros((len(boxes), 2), np.float32)
-    values = naming(box_vectors(grids, boxes))
+    values = naming.at(maps, boxes)
     return values.argmax(1).astype(np.float32), label_margin(values)
 
 

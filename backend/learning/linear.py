@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from backend.domain import FloatArray
+from backend.learning.boxmath import F64Array
 
 _NEWTON_STEPS = 30
+_LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +28,51 @@ class Ridge:
             ((rows - self.mean) / self.spread) @ self.weights + self.offset, np.float32
         )
 
+    def __add__(self, other: Ridge) -> Ridge:
+        """One ridge that gives the sum of two."""
+        weights = self.weights * (other.spread / self.spread)[:, None] + other.weights
+        shift = ((other.mean - self.mean) / self.spread) @ self.weights
+        offset = np.asarray(self.offset + other.offset + shift, np.float32)
+        return Ridge(other.mean, other.spread, weights, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class RidgeSums:
+    """Sums over rows from which a ridge is solved; those of several parts add up.
+
+    x (F,), xx (F, F), y (K,), xy (F, K), float64: means are taken off afterwards.
+    """
+
+    count: int
+    x: F64Array
+    xx: F64Array
+    y: F64Array
+    xy: F64Array
+
+    @classmethod
+    def of(cls, rows: FloatArray, target: FloatArray) -> RidgeSums:
+        """rows (N, F), target (N, K)."""
+        x, y = rows.astype(np.float64), target.astype(np.float64)
+        return cls(len(x), x.sum(0), x.T @ x, y.sum(0), x.T @ y)
+
+    def __add__(self, other: RidgeSums) -> RidgeSums:
+        names = (entry.name for entry in fields(RidgeSums))
+        return RidgeSums(*(getattr(self, name) + getattr(other, name) for name in names))
+
+    def fit(self, penalty: float) -> Ridge:
+        """penalty on standardised weights, offset free."""
+        mean, offset = self.x / self.count, self.y / self.count
+        around = self.xx - np.outer(self.x, mean)
+        spread = np.sqrt(np.diag(around).clip(0) / self.count) + _LEAST_SPREAD
+        normal = around / np.outer(spread, spread) + penalty * np.eye(len(mean))
+        right = (self.xy - np.outer(self.x, offset)) / spread[:, None]
+        parts = mean, spread, np.linalg.solve(normal, right), offset
+        return Ridge(*(part.astype(np.float32) for part in parts))
+
 
 def fit_ridge(rows: FloatArray, target: FloatArray, penalty: float) -> Ridge:
     """rows (N, F), target (N, K); penalty on standardised weights, offset free."""
-    mean, spread = rows.mean(0), rows.std(0) + 1e-6
-    x = ((rows - mean) / spread).astype(np.float64)
-    offset = target.mean(0)
-    normal = x.T @ x + penalty * np.eye(x.shape[1])
-    weights = np.linalg.solve(normal, x.T @ (target - offset))
-    return Ridge(
-        mean.astype(np.float32),
-        spread.astype(np.float32),
-        weights.astype(np.float32),
-        offset.astype(np.float32),
-    )
+    return RidgeSums.of(rows, target).fit(penalty)
 
 
 def no_ridge(width: int, outputs: int) -> Ridge:

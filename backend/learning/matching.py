@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.domain import Boxes, iou_matrix
+from backend.domain import Boxes, FloatArray, iou_matrix
 
 LOOSE, TIGHT = 0.5, 0.7
 """Intersection over union from which a proposal helps, and from which it needs no edit."""
@@ -38,3 +38,18 @@ def match(found: Boxes, truth: Boxes, iou_threshold: float) -> tuple[Pair, ...]:
             free[best] = False
             pairs.append(Pair(int(at), best, float(iou[at, best])))
     return tuple(pairs)
+
+
+def hits(overlap: FloatArray, least: float) -> FloatArray:
+    """(N,) 1 where a box, best first, takes a true box that no better one took.
+
+    overlap: (N, M) intersection over union, 0 where the label is wrong.
+    """
+    hit = np.zeros(len(overlap), np.float32)
+    free = np.ones(overlap.shape[1], bool)
+    for i, row in enumerate(overlap):
+        open_row = np.where(free, row, 0)
+        if open_row.size and open_row.max() >= least:
+            free[int(open_row.argmax())] = False
+            hit[i] = 1
+    return hit

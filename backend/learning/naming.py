@@ -37,6 +37,16 @@ class Naming:
         """(N, K) values, the highest is the label."""
         return np.asarray((vectors - self.mean) @ self.weights + self.offset, np.float32)
 
+    def maps(self, grids: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
+        """(G, G, K) of each view: what every cell adds to the values of a box around it."""
+        of_view = np.split(self.weights, len(grids))
+        return tuple(grid @ weights for grid, weights in zip(grids, of_view, strict=True))
+
+    def at(self, maps: Sequence[FloatArray], boxes: FloatArray) -> FloatArray:
+        """(N, K) values of boxes by the maps: those of their vectors, all of it being linear."""
+        parts = box_vectors(maps, boxes).reshape(len(boxes), len(maps), len(self.offset))
+        return np.asarray(parts.sum(1) + self.offset - self.mean @ self.weights, np.float32)
+
 
 def fit_naming(vectors: FloatArray, label: Sequence[int], count: int) -> Naming:
     """vectors (N, F) of true boxes, label (N,) positions among count labels.
@@ -58,22 +68,22 @@ def fit_lines(vectors: FloatArray, taken: npt.ArrayLike, weight: npt.ArrayLike) 
     """
     share = np.asarray(weight, np.float64)[:, None]
     share = share / share.sum()
-    mean = (vectors * share).sum(0)
-    x = (vectors - mean).astype(np.float64)
+    root = np.sqrt(share)
+    mean = (share.T @ vectors)[0]
+    # In float32, where the products are many; the systems are solved in float64.
+    rows = ((vectors - mean) * root).astype(np.float32)
     wanted = 2 * np.asarray(taken, np.float64) - 1
     offset = (wanted * share).sum(0)
-    if len(x) < x.shape[1]:  # fewer boxes than numbers: the dual is the smaller system
-        root = np.sqrt(share)
-        rows = x * root
-        gram = rows @ rows.T
-        ridge = max(_PENALTY * np.trace(gram) / x.shape[1], _LEAST_RIDGE)
-        inner = np.linalg.solve(gram + ridge * np.eye(len(x)), (wanted - offset) * root)
-        weights = rows.T @ inner
+    right = (wanted - offset) * root
+    count, width = rows.shape
+    if count < width:  # fewer boxes than numbers: the dual is the smaller system
+        gram = (rows @ rows.T).astype(np.float64)
+        ridge = max(_PENALTY * np.trace(gram) / width, _LEAST_RIDGE)
+        weights = rows.T @ np.linalg.solve(gram + ridge * np.eye(count), right)
     else:
-        normal = (x * share).T @ x
+        normal = (rows.T @ rows).astype(np.float64)
         ridge = max(_PENALTY * float(np.diag(normal).mean()), _LEAST_RIDGE)
-        right = (x * share).T @ (wanted - offset)
-        weights = np.linalg.solve(normal + ridge * np.eye(x.shape[1]), right)
+        weights = np.linalg.solve(normal + ridge * np.eye(width), rows.T @ right)
     return Naming(mean.astype(np.float32), weights.astype(np.float32), offset.astype(np.float32))
 
 

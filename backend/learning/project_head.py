@@ -24,11 +24,13 @@ from backend.learning.choices import (
 )
 from backend.learning.examples import Example
 from backend.learning.features import PictureFeatures
-from backend.learning.fit import FeaturePair, Progress, fit
+from backend.learning.fit import fit
+from backend.learning.grids import FeaturePair
 from backend.learning.head import Head
 from backend.learning.head import predict as predict_boxes
 from backend.learning.promote import Counts
 from backend.learning.tensors import Tensors, metadata_of, pack, unpack
+from backend.learning.trainer import Progress
 
 SCHEMA = 1
 _PART = "choices"
@@ -134,7 +136,8 @@ def fit_project(
         boxes, report = fit(drawn, features, labels, backbone, progress=progress)
         metrics = {name: float(getattr(report, name)) for name in _METRICS}
         counts = dict(report.per_picture)
-    pooled = {example.picture: features[example.picture][0].pooled for example in used}
+    asked = used if known else ()
+    pooled = {example.picture: features[example.picture][0].pooled for example in asked}
     choices = []
     for one in known:
         head, right = fit_choices(one, pooled)

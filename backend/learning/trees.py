@@ -11,6 +11,12 @@ from backend.domain import FloatArray
 
 _DEPTH = 6
 
+BINS = 63
+"""Values of a feature that are told apart; four times as many fit no better and cost half more."""
+
+_BLOCK_ROWS = 128
+"""Rows that descend together: what they look up stays in the processor's cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trees:
@@ -32,12 +38,20 @@ class Trees:
         """(N,) predictions of rows (N, F)."""
         if not len(self.root):
             return np.full(len(rows), self.base, np.float32)
-        at = np.broadcast_to(self.root, (len(rows), len(self.root)))
-        line = np.arange(len(rows))[:, None]
-        for _ in range(_DEPTH):
-            goes_left = rows[line, self.feature[at]] <= self.threshold[at]
-            at = np.where(goes_left, self.left[at], self.right[at])
-        return np.asarray(self.base + self.value[at].sum(1), np.float32)
+        # Both children of a node side by side, so that a step down is one look.
+        child = np.stack([self.left, self.right], 1).ravel().astype(np.intp)
+        feature, root = self.feature.astype(np.intp), self.root.astype(np.intp)
+        values, width = np.ascontiguousarray(rows).ravel(), rows.shape[1]
+        found = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            stop = min(start + _BLOCK_ROWS, len(rows))
+            line = (np.arange(start, stop) * width)[:, None]
+            at = np.broadcast_to(root, (stop - start, len(root)))
+            for _ in range(_DEPTH):
+                right = values.take(line + feature.take(at)) > self.threshold.take(at)
+                at = child.take(2 * at + right)
+            found[start:stop] = self.base + self.value.take(at).sum(1)
+        return found
 
 
 def no_trees(base: float = 0.0) -> Trees:
@@ -61,6 +75,7 @@ def fit_trees(
         max_leaf_nodes=leaves,
         max_depth=_DEPTH,
         min_samples_leaf=least_rows,
+        max_bins=BINS,
         early_stopping=False,
         random_state=0,
     ).fit(rows, target)

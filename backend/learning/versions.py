@@ -19,7 +19,7 @@ _DIGEST_CHARS = 12
 
 
 @dataclass(frozen=True)
-class HeadMeta:
+class VersionMeta:
     """What a version tells about itself.
 
     metrics: out of fold, by name. settings: those it was fitted with. task_ids: its
@@ -46,7 +46,7 @@ class Learned:
     """
 
     content: bytes
-    meta: HeadMeta
+    meta: VersionMeta
     pictures: Mapping[str, tuple[str, Counts]]
 
 
@@ -64,7 +64,7 @@ class HeadVersions:
         """All versions kept, newest first."""
         return self._store.refs(project_id)
 
-    def metas(self, project_id: str) -> dict[int, HeadMeta]:
+    def metas(self, project_id: str) -> dict[int, VersionMeta]:
         """What each version tells about itself, newest first."""
         found = self._store.metas(project_id)
         return {number: _read_meta(found[number]) for number in sorted(found, reverse=True)}
@@ -91,17 +91,25 @@ class HeadVersions:
             raise self._unknown(project_id, number)
 
     def export(self, project_id: str, number: int, folder: Path) -> tuple[Path, Path]:
-        """Write a version as ``head-<number>.safetensors`` and ``.json``. Raises: UnknownName."""
+        """Write a version as ``head-<number>.safetensors`` and ``.json``.
+
+        Raises: UnknownName; RequestError where the folder cannot be written.
+        """
         content = self.content(project_id, number)
         meta = self._store.meta(project_id, number) or b"{}"
         pictures = self._store.pictures(project_id, number) or b"{}"
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = folder / f"head-{number}.safetensors"
-        tensors.write_bytes(content)
         told = {"digest": _digest(content), "meta": json.loads(meta)}
         told["pictures"] = json.loads(pictures)
         described = tensors.with_suffix(".json")
-        described.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tensors.write_bytes(content)
+            described.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        except OSError as error:
+            raise RequestError(
+                f"{folder} cannot be exported to: {error}.", "Name a folder that can be written."
+            ) from error
         return tensors, described
 
     def import_(self, project_id: str, tensors: Path) -> int:
@@ -115,9 +123,10 @@ class HeadVersions:
             fits = told["digest"] == _digest(content)
             meta = _read_meta(json.dumps(told["meta"]).encode())
             pictures = _read_pictures(json.dumps(told["pictures"]).encode())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = f"its .json has no {error}" if isinstance(error, KeyError) else error
             raise RequestError(
-                f"{tensors} cannot be taken in: {error}.",
+                f"{tensors} cannot be taken in: {why}.",
                 "Give the .safetensors file of an export, with its .json beside it.",
             ) from error
         if not fits:
@@ -154,12 +163,12 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()[:_DIGEST_CHARS]
 
 
-def _read_meta(text: bytes) -> HeadMeta:
+def _read_meta(text: bytes) -> VersionMeta:
     record = json.loads(text)
     if record.pop("schema", None) != _SCHEMA:
         raise ValueError(f"its record is not of schema {_SCHEMA}")
     record |= {name: tuple(record[name]) for name in ("labels", "task_ids")}
-    return HeadMeta(**record)
+    return VersionMeta(**record)
 
 
 def _read_pictures(text: bytes) -> dict[str, tuple[str, Counts]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from backend.domain import FloatArray
 from backend.learning.features import PictureFeatures, Taps
@@ -23,6 +22,9 @@ _KEPT_OF_WIDE = 256
 
 _MOST_CELLS = 60_000
 """Cells that the components are found from, a random choice of all."""
+
+ENOUGH_PICTURES = 100
+"""Pictures with so many cells; what more of them add is thrown away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +45,21 @@ class Whitening:
         Projected first, resized then: both are linear, and few channels are resized.
         """
         side = grid_side(taps)
-        parts = []
+        joined = np.empty((side, side, self.width), np.float32)
+        start = 0
         for tap, mean, projection in zip(taps, self.means, self.projections, strict=True):
             channels, height, width = tap.shape
             cells = tap.reshape(channels, -1).astype(np.float32)
-            projected = projection.T @ cells - (mean @ projection)[:, None]
-            square = torch.from_numpy(projected).reshape(1, -1, height, width)
-            if height > side:
-                square = F.adaptive_avg_pool2d(square, side)
-            elif height < side:
-                square = F.interpolate(square, (side, side), mode="bilinear", align_corners=False)
-            parts.append(square[0].reshape(-1, side * side))
-        joined = torch.cat(parts).T.contiguous()
-        return np.asarray(joined.reshape(side, side, -1).numpy(), np.float32)
+            projected = cells.T @ projection - mean @ projection
+            stop = start + projection.shape[1]
+            if height == side:
+                joined[..., start:stop] = projected.reshape(side, side, -1)
+            else:
+                resize = _resize(height, side)
+                rows = (resize @ projected.reshape(height, -1)).reshape(side, width, -1)
+                joined[..., start:stop] = resize @ rows
+            start = stop
+        return joined
 
 
 def grid_side(taps: Taps) -> int:
@@ -64,6 +68,18 @@ def grid_side(taps: Taps) -> int:
     Taps halve their grid from stride 8 on, so the coarsest has half of it.
     """
     return 2 * int(taps[-1].shape[1])
+
+
+@functools.lru_cache(maxsize=32)
+def _resize(cells: int, side: int) -> FloatArray:
+    """(side, cells): means of what a new cell covers where they get fewer, else bilinear."""
+    if cells > side:
+        new, old = np.arange(side)[:, None], np.arange(cells)[None]
+        covered = (old >= new * cells // side) & (old < -(-(new + 1) * cells // side))
+        return np.asarray(covered / covered.sum(1, keepdims=True), np.float32)
+    place = np.clip((np.arange(side) + 0.5) * cells / side - 0.5, 0, cells - 1)
+    distance = np.abs(place[:, None] - np.arange(cells)[None])
+    return np.asarray(np.clip(1 - distance, 0, None), np.float32)
 
 
 def fit_whitening(pictures: Sequence[PictureFeatures], *, seed: int = 0) -> Whitening:

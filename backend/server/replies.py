@@ -30,6 +30,9 @@ class ModelReply(BaseModel):
     digest: str = Field(description="Short hex digest of the weights.")
     size_px: int = Field(description="Side of the network's input in pixels.")
     classes: int = Field(description="Number of classes it knows.")
+    source: str = Field(
+        description="Where its weights come from: file, embedded or download.", examples=["file"]
+    )
 
 
 class ProblemReply(BaseModel):
@@ -52,7 +55,11 @@ class HealthReply(BaseModel):
     trainers: int = Field(description="Living workers that train.")
     queues: dict[str, int] = Field(description="Jobs waiting, by queue.")
     device: str | None = Field(description="Devices of the ready workers.", examples=["cpu"])
-    backbone: str = Field(description="Network by name.", examples=["mobilenet_v2"])
+    backbone: str = Field(
+        description="Network that predicts, by name; what BACKBONE says until a worker is ready.",
+        examples=["mobilenet_v2"],
+    )
+    hint: str | None = Field(description="How to get a better network, where there is one.")
     model: ModelReply | None = Field(description="null before the first worker was ready.")
     problems: list[ProblemReply] = Field(description="Projects that cannot be served.")
 

@@ -66,6 +66,11 @@ def backbone_identity() -> str:
     return f"{_PREFIX}backbone"
 
 
+def backbone_turn() -> str:
+    """Held by the worker that is loading a backbone which others will follow."""
+    return f"{_PREFIX}backbone:turn"
+
+
 def counters() -> str:
     """All counters."""
     return f"{_PREFIX}counters"

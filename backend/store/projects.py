@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from backend.errors import ConfigError
 from backend.store import keys
 from backend.store.heads import NO_HEAD, HeadRef, read_ref
 
@@ -43,9 +44,14 @@ class ProjectStore:
         label_config: str,
         extra_params: Mapping[str, Any],
         hostname: str,
-    ) -> None:
-        """Keep what a /setup call said, in place of what an earlier one said."""
+    ) -> str:
+        """Keep what a /setup call said, in place of what an earlier one said.
+
+        Returns the labelling configuration that stood there before, "" where none did; of
+        several calls at once exactly one is told of each change.
+        """
         with self._redis.pipeline() as pipe:
+            pipe.hget(keys.project(project_id), "label_config")
             pipe.hset(
                 keys.project(project_id),
                 mapping={
@@ -55,7 +61,19 @@ class ProjectStore:
                 },
             )
             pipe.sadd(keys.projects(), keys.project_id_of(project_id))
-            pipe.execute()
+            former, *_ = pipe.execute()
+        return "" if former is None else bytes(former).decode()
+
+    def require(self, project_id: str) -> ProjectState:
+        """The project. Raises: ConfigError where Label Studio never set it up here."""
+        found = self.get(project_id)
+        if found is None:
+            known = ", ".join(self.all_ids()) or "none yet"
+            raise ConfigError(
+                f"Project {project_id} is not known here.",
+                f"Connect the backend in its settings, Model. Known: {known}.",
+            )
+        return found
 
     def get(self, project_id: str) -> ProjectState | None:
         """The project, None when it was never set up; one round trip."""

@@ -23,6 +23,20 @@ from torch import Tensor, nn
 from backend.vision.registry import Registry
 from backend.vision.torchvision_door import load_torchvision
 
+EMBEDDED_STAGES = (
+    (1, 16, 1, 1),
+    (3, 24, 2, 2),
+    (3, 32, 3, 2),
+    (3, 64, 4, 2),
+    (3, 96, 3, 1),
+    (4, 160, 3, 2),
+    (4, 320, 1, 1),
+)
+"""A row a stage of our own network: expansion, channels, blocks, stride of the first block."""
+
+DEFAULT_SIZE_PX = 288
+"""Side to which pictures are resized; docs/saliency.md has the measurement behind it."""
+
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
@@ -179,23 +193,32 @@ class Network(NamedTuple):
 class Architecture:
     """How one network of torchvision is built and cut.
 
-    mean_rgb, std_rgb: normalisation of pixels in 0..1.
+    network: torchvision's name of it, where ours differs. mean_rgb, std_rgb: normalisation
+    of pixels in 0..1. size_px: side to which pictures are resized unless told otherwise.
     unused_prefixes: parameters of published files that only training needs.
+    weights_file: name of the weights that come with the backend, "" where none do.
     """
 
     name: str
     cut: Callable[[Any], Network]
+    network: str = ""
     mean_rgb: Triple = IMAGENET_MEAN
     std_rgb: Triple = IMAGENET_STD
+    size_px: int = DEFAULT_SIZE_PX
     unused_prefixes: tuple[str, ...] = ()
     build_options: tuple[tuple[str, Any], ...] = ()
+    weights_file: str = ""
 
     def build(self) -> nn.Module:
         """torchvision's module, in evaluation mode, with parameters of no value."""
-        models = load_torchvision().models
         with torch.device("meta"):
-            model = models.get_model(self.name, weights=None, **dict(self.build_options))
-        return cast(nn.Module, model.eval())
+            return self.new_module().eval()
+
+    def new_module(self) -> nn.Module:
+        """torchvision's module as it comes, with random parameters."""
+        models = load_torchvision().models
+        name = self.network or self.name
+        return cast(nn.Module, models.get_model(name, weights=None, **dict(self.build_options)))
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("backbone")
@@ -215,6 +238,13 @@ def architecture(*names: str, **options: Any) -> Callable[[Cut], Cut]:
 
 
 @architecture("mobilenet_v2", "efficientnet_b0")
+@architecture(
+    "embedded",
+    network="mobilenet_v2",
+    size_px=256,
+    build_options=(("inverted_residual_setting", EMBEDDED_STAGES),),
+    weights_file="embedded.safetensors",
+)
 def _features_and_linear(model: Any) -> Network:
     return Network(model.features, PooledLinearHead(model.classifier[-1]))
 

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from backend.domain import BackboneIdentity
-from backend.errors import ConfigError, ShapeError
-from backend.vision.architectures import ARCHITECTURES, ClassMaps, Head
+from backend.errors import ConfigError, ShapeError, WeightsUnavailable
+from backend.vision.architectures import ARCHITECTURES, Architecture, ClassMaps, Head
+from backend.vision.choice import AUTO, EMBEDDED, PREFERRED, hint
 from backend.vision.classes import ClassMatcher, ClassName, imagenet_classes
 from backend.vision.runtime import Runtime, TorchRuntime
-from backend.vision.weights import Weights, fit, load_weights, tensors_digest
+from backend.vision.weight_files import Weights, fit, load_weights, tensors_digest
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_SIZE_PX = 288
-"""Side to which pictures are resized; docs/saliency.md has the measurement behind it."""
+PATIENCE_S = 15.0
+"""How long BACKBONE=auto waits for a download before the embedded network runs instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,26 +161,42 @@ def load_backbone(
     device: str,
     *,
     tuned: bool = True,
-    size_px: int = DEFAULT_SIZE_PX,
+    size_px: int | None = None,
 ) -> Backbone:
     """Load a backbone for this process.
 
-    name: one of ``names()``. weights: a file, or None for torchvision's own download.
-    device: auto, cpu, cuda or cuda:N. tuned: see TorchRuntime.
+    name: one of ``names()``, or ``auto``. weights: a file; None: those that come with the
+        backend or with torchvision. device: auto, cpu, cuda or cuda:N. tuned: see
+        TorchRuntime. size_px: None for the network's own default.
     Raises: UnknownName, WeightsUnavailable, ConfigError where the device is not there.
     """
-    architecture = ARCHITECTURES.get(name)
     where = find_device(device)
-    backbone = _assemble(name, load_weights(architecture, weights), where, tuned, size_px)
+    architecture, found = _found(name, weights)
+    backbone = _assemble(architecture, found, where, tuned, size_px)
     log.info(
         "backbone_loaded",
-        backbone=name,
+        backbone=architecture.name,
+        weights=found.source,
         digest=backbone.identity.digest,
         device=str(where),
-        size_px=size_px,
+        size_px=backbone.size_px,
         threads=torch.get_num_threads(),
     )
+    if (better := hint(architecture.name)) is not None:
+        log.info("backbone_could_be_better", runs=architecture.name, remedy=better)
     return backbone
+
+
+def _found(name: str, path: Path | None) -> tuple[Architecture, Weights]:
+    architecture = ARCHITECTURES.get(PREFERRED if name == AUTO else name)
+    if name != AUTO or path is not None:
+        return architecture, load_weights(architecture, path)
+    try:
+        return architecture, load_weights(architecture, None, PATIENCE_S)
+    except WeightsUnavailable as error:
+        log.warning("backbone_replaced", wanted=PREFERRED, runs=EMBEDDED, reason=error.what)
+    own = ARCHITECTURES.get(EMBEDDED)
+    return own, load_weights(own, None)
 
 
 def backbone_from_tensors(
@@ -188,15 +205,16 @@ def backbone_from_tensors(
     *,
     device: str = "cpu",
     tuned: bool = True,
-    size_px: int = DEFAULT_SIZE_PX,
+    size_px: int | None = None,
 ) -> Backbone:
     """A backbone with parameters that are in memory already, by torchvision's names.
 
     Raises: as load_backbone.
     """
-    fitted = fit(ARCHITECTURES.get(name), tensors, "memory")
-    weights = Weights(fitted, tensors_digest(fitted))
-    return _assemble(name, weights, find_device(device), tuned, size_px)
+    architecture = ARCHITECTURES.get(name)
+    fitted = fit(architecture, tensors, "memory")
+    weights = Weights(fitted, tensors_digest(fitted), "memory")
+    return _assemble(architecture, weights, find_device(device), tuned, size_px)
 
 
 def find_device(device: str) -> torch.device:
@@ -213,16 +231,23 @@ def find_device(device: str) -> torch.device:
 
 
 def _assemble(
-    name: str, weights: Weights, device: torch.device, tuned: bool, size_px: int
+    architecture: Architecture,
+    weights: Weights,
+    device: torch.device,
+    tuned: bool,
+    size_px: int | None,
 ) -> Backbone:
-    architecture = ARCHITECTURES.get(name)
     model = architecture.build()
     model.load_state_dict(dict(weights.tensors), assign=True)
     trunk, head = architecture.cut(model)
     runtime = TorchRuntime(trunk, architecture.mean_rgb, architecture.std_rgb, device, tuned=tuned)
     classes = imagenet_classes()
     identity = BackboneIdentity(
-        name, weights.digest, size_px, tuple(entry.name for entry in classes)
+        architecture.name,
+        weights.digest,
+        size_px or architecture.size_px,
+        tuple(entry.name for entry in classes),
+        weights.source,
     )
     return Backbone(
         identity, classes, runtime, head.eval().requires_grad_(False).to(device), device

@@ -16,15 +16,12 @@ from backend.errors import ShapeError
 from backend.vision import boxes, saliency
 from backend.vision.evidence import Named, choose_labels, label_probability
 from backend.vision.look import Looked, look, prepare
-from backend.vision.saliency import Target
+from backend.vision.saliency import OBJECTS, Target
 
 __all__ = ["DetectOptions", "LabelQuery", "Looked", "classify", "detect", "look", "prepare"]
 
 LIKELIEST = 5
 """Classes that one map explains at most."""
-
-BLANK_LEVELS = 8
-"""A picture whose values (0..255) differ by no more shows nothing: noise of a JPEG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +36,12 @@ class LabelQuery:
 class DetectOptions:
     """How to look.
 
-    saliency, box_rule: registry names; box_rule None: the method's own.
+    saliency, box_rule: registry names; box_rule None: the method's own. ``detect`` draws
+    OBJECTS as the map that it falls back to.
     extra: further options of the box rule by name, as text, with or without "model_".
     """
 
-    saliency: str = "cam"
+    saliency: str = OBJECTS
     box_rule: str | None = None
     score_threshold: float = 0.0
     max_boxes: int = 20
@@ -110,12 +108,11 @@ class _Question:
 
 def _asked(looked: Looked, labels: Sequence[LabelQuery]) -> list[_Question]:
     label_classes = [looked.backbone.matcher.match(label.names) for label in labels]
-    images = looked.images_u8
-    spread = images.amax((1, 2, 3)).int() - images.amin((1, 2, 3)).int() if len(looked) else ()
+    shown = looked.shows_something()
     return [
         _Question(row, named)
         for row, probability in enumerate(looked.probability.cpu().numpy())
-        if int(spread[row]) > BLANK_LEVELS
+        if shown[row]
         for named in choose_labels(probability, label_classes)
     ]
 

@@ -13,12 +13,16 @@ from backend.domain import Picture, U8Array
 from backend.errors import ShapeError
 from backend.vision.backbones import Backbone, Features
 
+BLANK_LEVELS = 8
+"""A picture whose values (0..255) differ by no more shows nothing: noise of a JPEG."""
+
 
 @dataclass(frozen=True, slots=True)
 class Looked:
     """A batch of pictures with what the backbone made of it, on the backbone's device.
 
-    images_u8: (B, 3, S, S). logits: (B, classes) float32.
+    images_u8: (B, 3, S, S). features: of these pictures, maybe taken at another side.
+    logits: (B, classes) float32.
     """
 
     backbone: Backbone
@@ -33,6 +37,13 @@ class Looked:
     def probability(self) -> Tensor:
         """(B, classes) softmax of the logits."""
         return torch.softmax(self.logits, 1)
+
+    def shows_something(self) -> list[bool]:
+        """Of each picture, whether it is of more than one colour."""
+        if not len(self):
+            return []
+        lightest, darkest = self.images_u8.amax((1, 2, 3)), self.images_u8.amin((1, 2, 3))
+        return [int(levels) > BLANK_LEVELS for levels in lightest.int() - darkest.int()]
 
     def select(self, index: Tensor) -> Looked:
         """The pictures at these positions (int64), which may repeat."""
@@ -61,11 +72,16 @@ def prepare(picture: Picture, size_px: int) -> U8Array:
 
 def look(backbone: Backbone, images_u8: U8Array) -> Looked:
     """One forward pass over prepared pictures (B, S, S, 3); B may be 0. Raises: ShapeError."""
+    on_device = to_device(backbone, images_u8)
+    features = backbone.features(on_device)
+    return Looked(backbone, on_device, features, backbone.logits(features))
+
+
+def to_device(backbone: Backbone, images_u8: U8Array) -> Tensor:
+    """(B, 3, S, S) uint8 of prepared pictures (B, S, S, 3). Raises: ShapeError."""
     if images_u8.ndim != 4 or images_u8.shape[3] != 3 or images_u8.dtype != np.uint8:
         raise ShapeError(
             f"Pictures must be (B, S, S, 3) uint8, got {images_u8.shape} {images_u8.dtype}."
         )
     # Permuted, not copied: this is channels_last, the layout the network works in.
-    on_device = torch.from_numpy(images_u8).to(backbone.device).permute(0, 3, 1, 2)
-    features = backbone.features(on_device)
-    return Looked(backbone, on_device, features, backbone.logits(features))
+    return torch.from_numpy(images_u8).to(backbone.device).permute(0, 3, 1, 2)

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 
-from backend.cli.app import COMMANDS, build_app
+from backend.cli.app import COMMANDS, build_app, main
+from backend.store.projects import ProjectStore
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,3 +87,29 @@ def test_a_redis_that_is_away_is_one_message() -> None:
     assert "127.0.0.1:1" in told.stderr
     assert "hunter2" not in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_redis_that_goes_away_is_told_in_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], redis_url: str
+) -> None:
+    def gone(*_: object) -> None:
+        raise redis.ConnectionError("Connection closed by server.")
+
+    monkeypatch.setattr(ProjectStore, "get", gone)  # after connect() found it well
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    with pytest.raises(SystemExit) as ended:
+        main(["heads", "list", "--project", "1"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: Redis failed: Connection closed by server.",
+        "Check that it runs, then run this again.",
+    ]
+
+
+def test_an_error_that_nobody_expects_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("backend.cli.settings.command", wrong)
+    with pytest.raises(ZeroDivisionError):
+        main(["settings"])

@@ -24,6 +24,8 @@ from backend.labelstudio.labelspec import parse_label_config
 from backend.settings import load_settings
 from backend.store.embedded import EmbeddedRedis, running_url
 from backend.store.fleet import Fleet, WorkerInfo
+from backend.store.heads import NO_HEAD, HeadRef
+from backend.store.ledgers import Changes
 from backend.vision.classes import imagenet_classes
 from tests.labelstudio_standin import LEGACY_KEY, LabelStudioStandin, running
 
@@ -36,7 +38,8 @@ app.command()(command)
 
 
 def worker(state: Any = "ready", **more: Any) -> WorkerInfo:
-    return WorkerInfo("w1", "host", 1, "cpu", "mobilenet_v2", state, **more)
+    fields: dict[str, Any] = {"name": "w1", "host": "host", "pid": 1, "device": "cpu"}
+    return WorkerInfo(**{**fields, "backbone": "mobilenet_v2", "state": state, **more})
 
 
 def backend(url: str = "http://10.0.0.5:9090", **more: Any) -> MlBackend:
@@ -81,6 +84,15 @@ def test_workers(workers: list[WorkerInfo], state: str, words: str) -> None:
 )
 def test_weights(identity: BackboneIdentity | None, state: str, words: str) -> None:
     assert_found(own.check_weights(identity, load_settings(backbone="mobilenet_v2")), state, words)
+
+
+@pytest.mark.parametrize(
+    ("setting", "state", "words"),
+    [("auto", "warning", "BACKBONE_WEIGHTS"), ("embedded", "ok", "ab12, 256 px, from embedded")],
+)
+def test_the_embedded_weights(setting: str, state: str, words: str) -> None:
+    identity = BackboneIdentity("embedded", "ab12", 256, (), "embedded")
+    assert_found(own.check_weights(identity, load_settings(backbone=setting)), state, words)
 
 
 @pytest.mark.parametrize(
@@ -141,18 +153,48 @@ def test_webhook(hooks: list[Webhook], url: str, user: str, state: str, words: s
     assert_found(studio.check_webhook(hooks, [backend(url)], settings), state, words)
 
 
+NOW, BEFORE = "net-2-0123abcd", "net-1-4567cdef"
+
+
 @pytest.mark.parametrize(
     ("known", "shown", "state", "words"),
     [
-        ("v1", "v1", "ok", "v1"),
-        ("v1", "model", "ok", "v1"),
-        ("v0", "model", "warning", "knows v0, v1 would"),
-        ("v1", "old", "warning", "shows predictions of 'old'"),
+        (NOW, NOW, "ok", NOW),
+        (NOW, "model", "ok", NOW),
+        (BEFORE, "model", "warning", f"knows {BEFORE}, {NOW} would"),
+        (NOW, "another", "warning", "Live predictions: choose 'model'"),
+        (NOW, BEFORE, "warning", "heads use --project 1 --number 2"),
     ],
 )
 def test_model_version(known: str, shown: str, state: str, words: str) -> None:
     project = Project(1, "p", CONFIG, shown, 1, False)
-    assert_found(studio.check_version(project, [backend(model_version=known)], "v1"), state, words)
+    assert_found(studio.check_version(project, [backend(model_version=known)], NOW), state, words)
+
+
+@pytest.mark.parametrize(
+    ("pointed", "head", "state", "words"),
+    [
+        (NO_HEAD, NO_HEAD, "ok", "No head yet, the zero-shot way predicts; 4 changes"),
+        (HeadRef(3), HeadRef(3), "ok", "Head 3, from 20 pictures; 4 changes"),
+        (HeadRef(3), NO_HEAD, "warning", "Head 3 was learned on another backbone"),
+    ],
+    ids=["nothing", "a head", "another backbone"],
+)
+def test_learned(pointed: HeadRef, head: HeadRef, state: str, words: str) -> None:
+    assert_found(own.check_learned(pointed, head, 20, Changes(4, 1.0)), state, words)
+
+
+@pytest.mark.parametrize(
+    ("trainers", "state", "words"),
+    [
+        ([], "warning", "TRAIN_WORKERS"),
+        ([worker(kind="train")], "ok", "1 worker."),
+        ([worker(kind="train"), worker("failed", reason="no disk")], "warning", "no disk"),
+    ],
+    ids=["none", "one", "one of two failed"],
+)
+def test_trainers(trainers: list[WorkerInfo], state: str, words: str) -> None:
+    assert_found(own.check_trainers(trainers), state, words)
 
 
 @pytest.mark.parametrize(
@@ -233,19 +275,29 @@ def environment(redis_url: str, label_studio: LabelStudioStandin, tmp_path: Path
 def test_whole_way(environment: dict[str, str], connection: redis.Redis) -> None:
     fleet = Fleet(connection)
     fleet.beat(worker())
+    fleet.beat(worker(name="t1", kind="train"))
     fleet.publish_identity(BackboneIdentity("mobilenet_v2", "ab12", 224))
     found = doctor("--project", "1", code=0, environment=environment)
     states = {name: check["state"] for name, check in found.items()}
     assert states == {
-        **dict.fromkeys(["settings", "Redis", "workers", "weights"], "ok"),
+        **dict.fromkeys(["settings", "Redis", "workers", "training", "weights"], "ok"),
         **dict.fromkeys(["Label Studio", "API key", "project 1", "connection", "webhook"], "ok"),
         "labels of box": "warning",
         "picture": "ok",
+        "learned": "ok",
         "model version": "warning",
     }
     assert "30x20" in found["picture"]["detail"]
     assert "legacy token of someone@example.com" in found["API key"]["detail"]
     assert "mobilenet_v2-0-" in found["model version"]["detail"]
+
+
+def test_a_worker_that_trains_predicts_nothing(
+    environment: dict[str, str], connection: redis.Redis
+) -> None:
+    Fleet(connection).beat(worker(kind="train"))
+    found = doctor(code=1, environment=environment)
+    assert (found["workers"]["state"], found["training"]["state"]) == ("problem", "ok")
 
 
 def test_without_workers_and_picture_it_goes_on_and_exits_1(

@@ -33,6 +33,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(keyed_road: Road, monkeypatch: pytest.MonkeyPatch) -> Run:
     settings = keyed_road.settings
+    monkeypatch.setenv("BACKBONE", settings.backbone)
     monkeypatch.setenv("REDIS_URL", settings.redis_url)
     monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("ALLOWED_HOSTS", "127.0.0.1")
@@ -101,7 +102,10 @@ def test_the_least_certain_open_tasks_come_first(run: Run, tasks: list[int]) -> 
 def test_text_is_a_task_a_line(run: Run, tasks: list[int]) -> None:
     lines = run("--strategy", "random").stdout.splitlines()
     assert sorted(int(line.split()[0]) for line in lines) == tasks[1:4]
-    assert all(line.split()[2] == "Thing" for line in lines)
+    for line in lines:
+        number, _, address, label = line.split()
+        assert address.endswith(f"/projects/1/data?task={number}")
+        assert label == "Thing"
 
 
 def test_nothing_open_lists_nothing(run: Run, keyed_road: Road) -> None:
@@ -109,7 +113,9 @@ def test_nothing_open_lists_nothing(run: Run, keyed_road: Road) -> None:
         "1", label_config=RECTANGLES, extra_params={}, hostname=""
     )
     for strategy in ("uncertainty", "mixed"):
-        assert run("--strategy", strategy).stdout == ""
+        told = run("--strategy", strategy)
+        assert told.stdout == ""
+        assert told.stderr == "No task is open: all are annotated or skipped.\n"
 
 
 def test_an_unknown_strategy_is_told(run: Run, tasks: list[int]) -> None:

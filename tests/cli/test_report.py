@@ -15,7 +15,7 @@ from backend.errors import ConfigError
 from backend.labelstudio.events import parse_event
 from backend.learning.ledger import Ledger
 from backend.learning.promote import Counts
-from backend.learning.versions import HeadMeta, HeadVersions, Learned
+from backend.learning.versions import HeadVersions, Learned, VersionMeta
 from backend.store.heads import HeadStore
 from backend.store.ledgers import LedgerStore
 from backend.store.projects import ProjectStore
@@ -110,7 +110,7 @@ def test_labels_that_the_head_doubts(
         "h3": ("of other labels", Counts(fn50=2)),
         "elsewhere": ("", Counts(tp50=9)),
     }
-    meta = HeadMeta(0.0, "net", "d", ("cat",), 2)
+    meta = VersionMeta(0.0, "net", "d", ("cat",), 2)
     versions = HeadVersions(HeadStore(connection, most=5))
     assert versions.publish("3", Learned(b"", meta, pictures), instead_of=0) == 1
     told = json.loads(run(redis_url, "report", "--project", "3", "--json"))

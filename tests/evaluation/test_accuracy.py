@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from backend.domain import Boxes
+from backend.domain import UNNAMED, Boxes, Picture, U8Array
 from backend.errors import ConfigError
 from backend.evaluation.accuracy import Curves, compare, measure
 from backend.evaluation.annotator import Annotator, Plan, Savings
@@ -29,6 +31,9 @@ from backend.evaluation.voc import read_image_set
 from backend.learning.examples import Example
 from backend.learning.next_tasks import STRATEGIES
 from backend.vision.backbones import Backbone
+from backend.vision.detect import DetectOptions
+from backend.vision.look import look
+from backend.vision.objects import Objects, Sight
 from tests.evaluation.sets import Kept, nearest_learner, write_set
 from tests.vision.conftest import seeded_backbone
 
@@ -171,6 +176,32 @@ def test_a_picture_is_described_once(folder: Path, backbone: Backbone) -> None:
     # nine, for a label that no accepted picture has.
     assert len(kept.features) == 3 + 3 + 9
     assert sum(forwards) == len(kept.features) + 9
+
+
+def test_version_zero_is_the_products_own(folder: Path, backbone: Backbone) -> None:
+    """Objects where something is known of them, from features that are taken once."""
+
+    def see(features: Sequence[Any], pictures: Sequence[Picture], squares_u8: U8Array) -> Sight:
+        whole = [np.array([[0, 0, *one.size_hw[::-1]]], np.float32) for one in features]
+        found = [
+            Boxes(box, np.ones(1, np.float32), (UNNAMED,), one.size_hw)
+            for box, one in zip(whole, pictures, strict=True)
+        ]
+        looked = look(backbone, squares_u8)
+        return Sight(looked, Objects(tuple(found), looked))
+
+    kept, forwards = Kept(), list[int]()
+    learner = replace(nearest_learner(kept), see_objects=lambda _backbone: see)
+    bed = bed_of(read_image_set(folder, "voc"), backbone, learner, forwards.append)
+    for _ in range(2):
+        found = zero_shot_on(bed).propose((), bed.ids).boxes
+    assert {one: boxes.xyxy_px.tolist() for one, boxes in found.items()} == {
+        one: [[0, 0, 128, 96]] for one in bed.ids
+    }
+    assert sum(forwards) == len(kept.features) == COUNT
+    mapped = bed.shelf.zero_shot(bed.ids, bed.labels, DetectOptions("cam"))
+    assert any(mapped[one].xyxy_px.tolist() != found[one].xyxy_px.tolist() for one in bed.ids)
+    assert sum(forwards) == 2 * COUNT
 
 
 def test_a_label_without_an_accepted_box_keeps_to_version_zero(bed: Bed) -> None:

@@ -7,18 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from torch import nn
 
 from backend.errors import WeightsUnavailable
 from backend.evaluation.distil import checkpoint
-from backend.evaluation.distil.export import export
+from backend.evaluation.distil.card import card_of
+from backend.evaluation.distil.export import to_half, write_weights
 from backend.evaluation.distil.measure import measure
 from backend.evaluation.distil.photos import PhotoPool
-from backend.evaluation.distil.student import as_float32, build_student
+from backend.evaluation.distil.student import student_with
 from backend.evaluation.distil.trainer import RunOptions, Trainer
 from backend.evaluation.distil.views import ViewOptions
+from backend.vision.backbones import load_backbone
 from backend.vision.torchvision_door import load_torchvision
 
 pytestmark = pytest.mark.slow
@@ -95,18 +96,19 @@ def test_export_is_small_and_loads_back(
 ) -> None:
     trainer = _trainer(_options(tmp_path, "teacher"), teacher, pool)
     out = tmp_path / "weights" / "small.safetensors"
-    size = export(checkpoint.load(trainer.path), out, {"data": "drawn"})
-    assert size <= 6_000_000
-    loaded = build_student()
-    missing = loaded.load_state_dict(as_float32(safetensors.torch.load_file(out)), strict=False)
-    assert not missing.unexpected_keys
-    assert all(key.endswith("num_batches_tracked") for key in missing.missing_keys)
-    before, after = (measure(net, teacher, pool) for net in (trainer.average, loaded.eval()))
+    state = checkpoint.load(trainer.path)
+    content = write_weights(state.average, out)
+    assert len(content) <= 6_000_000
+    backbone = load_backbone("embedded", out, "cpu", size_px=96)
+    loaded = student_with(to_half(state.average))
+    before, after = (measure(net, teacher, pool) for net in (trainer.average, loaded))
     assert after.map_cosine == pytest.approx(before.map_cosine, abs=1e-2)
-    card = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    card = card_of(state, content, out, {"small": after.as_dict()}, data="drawn")
+    assert card["digest"] == backbone.identity.digest
     assert card["data"] == "drawn"
-    assert card["training"]["start"] == "teacher"
+    assert "removed" in card["made"]
     assert len(card["architecture"]["inverted_residual_setting"]) == 7
+    assert json.loads(json.dumps(card))["training"]["images"] == state.images
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ def full_report() -> Report:
     before = (ReviewedBox("a", NASTY, (0, 0, 10, 10)), ReviewedBox("b", "dog", (0, 0, 10, 10)))
     after = (ReviewedBox("a", NASTY, (0, 0, 6, 10)), ReviewedBox("b", "dog", (0, 0, 10, 10)))
     held_out = [HeldOut(task, 3, 0, 0) for task in range(5)] + [HeldOut(77, 0, 1, 2)]
-    return build_report(3, [Review(1, True, "net-1-<x>", before, after, 12.0)], held_out)
+    reviews = [
+        Review(1, True, "net-1-<x>", before, after, 12.0),
+        Review(2, True, "net-2-y", before[1:], after[1:]),
+    ]
+    return build_report(3, reviews, held_out)
 
 
 def test_a_page_without_anything_says_so() -> None:
@@ -42,10 +46,17 @@ def test_the_page_loads_nothing_and_is_well_formed() -> None:
     )
 
 
+def test_one_version_has_no_line_through_it() -> None:
+    before = (ReviewedBox("a", "dog", (0, 0, 10, 10)),)
+    page = render_report(build_report(3, [Review(1, True, "net-1-x", before, before)]), URL)
+    assert "<polyline" not in page
+    assert "1 picture, 1 without an edit" in page
+
+
 def test_the_text_has_the_same_figures() -> None:
     text = told(full_report(), URL)
-    assert "12.0 s; without: not known" in text
-    assert "net-1-<x>: 1 pictures, 0 without an edit, 1.00 edits a picture" in text
+    assert "12.0 s (2 pictures); without: not known (0 pictures)" in text
+    assert "net-1-<x>: 1 picture, 0 without an edit, 1.00 edits a picture" in text
     assert "0.5 to 0.7: 1" in text
     assert f"task 77: 2 not found, 1 found beside them  {URL}/projects/3/data?task=77" in text
     rows = [line.split() for line in text.splitlines()]

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from backend.domain import BackboneIdentity, Boxes, Picture
+from backend.domain import UNNAMED, BackboneIdentity, Boxes, Picture, U8Array
 from backend.jobs.learner import Fitted, Learner
 from backend.learning.choices import Question
 from backend.learning.examples import Example
 from backend.learning.promote import Counts, judge, total
+from backend.learning.unlabelled import See
 from backend.vision.backbones import Backbone
+from backend.vision.look import look
+from backend.vision.objects import Objects, Sight
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class PlainLearning:
     before_fit: Callable[[], None] = lambda: None
     spoil: bool = False
     """Whether the next heads draw their boxes in the wrong place."""
+    object: Sequence[float] | None = None
+    """A box in shares of the picture that is an object on each; None: nothing is known."""
 
     def learner(self) -> Learner:
         return Learner(
@@ -89,7 +94,17 @@ class PlainLearning:
             fit=self._fit,
             read_head=PlainHead.from_bytes,
             predict=predict,
+            see_objects=lambda backbone: None if self.object is None else self._see(backbone),
         )
+
+    def _see(self, backbone: Backbone) -> See:
+        def see(features: Sequence[Any], pictures: Sequence[Picture], squares_u8: U8Array) -> Sight:
+            assert [one.size_hw for one in features] == [one.size_hw for one in pictures]
+            looked = look(backbone, squares_u8)
+            head = PlainHead({UNNAMED: self.object or ()})
+            return Sight(looked, Objects(tuple(predict(head, features)), looked))
+
+        return see
 
     def _extract(
         self, backbone: Backbone, pictures: Sequence[Picture], *, small: bool, mirrored: bool

@@ -10,7 +10,7 @@ from backend.errors import BackboneMismatch
 from backend.settings import load_settings
 from backend.store.connection import connect
 
-NAMES = ("count", "ignore_alarms", "raise_plain", "raise_retryable", "sleep")
+NAMES = ("count", "hold", "ignore_alarms", "raise_plain", "raise_retryable", "sleep")
 
 
 def count(payload: Any) -> int:
@@ -26,6 +26,13 @@ def sleep(payload: Any) -> str:
     """Takes payload seconds."""
     time.sleep(payload)
     return "slept"
+
+
+def hold(payload: Any) -> None:
+    """Keeps the main thread until the key is there."""
+    with connect(load_settings().redis_url) as client:
+        while not client.exists(payload):
+            time.sleep(0.01)
 
 
 def ignore_alarms(payload: Any) -> None:

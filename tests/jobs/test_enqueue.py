@@ -78,6 +78,11 @@ def test_version_before_the_first_worker_is_that_of_the_settings() -> None:
     left_over = BackboneIdentity("vgg16", "beef", 320)
     assert backbone_identity(settings, left_over).name == "resnet18"
     assert backbone_identity(load_settings(backbone="vgg16"), left_over) is left_over
+    embedded = BackboneIdentity("embedded", "feed", 256, (), "embedded")
+    by_itself = load_settings(backbone="auto")
+    assert backbone_identity(by_itself, embedded) is embedded
+    assert backbone_identity(by_itself, left_over).name == "auto", "nobody knows yet"
+    assert backbone_identity(load_settings(backbone="mobilenet_v2"), embedded).digest == ""
 
 
 @pytest.mark.parametrize(

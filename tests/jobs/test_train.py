@@ -143,6 +143,13 @@ def test_without_an_accepted_box_nothing_is_trained(
     assert team.road.learning.fits == []
 
 
+def test_accepted_labels_that_are_gone_are_named(team: Team) -> None:
+    renamed = region()
+    renamed["value"] = {**renamed["value"], "rectanglelabels": ["Once"]}
+    team.accept(team.road.pictures.add(2), lambda: [renamed])
+    assert team.train()["why"].endswith("no longer has labels that were accepted: Once (2).")
+
+
 def test_one_bad_picture_is_left_out(team: Team) -> None:
     good = team.road.pictures.add(2)
     team.accept([*good, f"{team.road.pictures.url}/missing.png"], lambda: [region()])
@@ -292,7 +299,13 @@ def test_a_training_that_was_asked_for_reads_label_studio_first(
     for task_id in ids:
         label_studio.annotate(task_id, [region()])
     assert "No box" in team.train(asked=False)["why"], "no webhook came"
-    assert team.train()["pictures"] == 3
+    outcome = team.train()
+    assert outcome["pictures"] == 3
+    assert "unsynced" not in outcome
+    label_studio.api_key = "another since"
+    outcome = team.train()
+    assert (outcome["pictures"], outcome["published"]) == (3, True), "what is known is learned"
+    assert "401" in outcome["unsynced"]
 
 
 def test_a_training_by_itself_asks_what_annotations_were_made_from(

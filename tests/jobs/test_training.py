@@ -49,15 +49,15 @@ def test_requests_are_one_training(connection: redis.Redis, settings: SettingsOf
 
 
 def test_changes_make_a_training_due(connection: redis.Redis, settings: SettingsOf) -> None:
-    own = settings(train_every=3, train_idle_s=0.2)
+    own, later = (settings(train_every=3, train_idle_s=idle_s) for idle_s in (3600, 0.01))
     change(connection, 2)
     assert request_due_trainings(connection, own, time.time()) == {}
-    time.sleep(0.25)
-    requested = request_due_trainings(connection, own, time.time())
+    time.sleep(0.05)
+    requested = request_due_trainings(connection, later, time.time())
     assert list(requested) == ["1"]
-    assert request_due_trainings(connection, own, time.time()) == requested, "the same one"
+    assert request_due_trainings(connection, later, time.time()) == requested, "the same one"
     change(connection, 3, "2")
-    assert set(request_due_trainings(connection, own, time.time())) == {"1", "2"}
+    assert set(request_due_trainings(connection, later, time.time())) == {"1", "2"}
     assert len(waiting(connection)) == 2
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from rq.results import Result
 from backend.jobs.queues import QUEUES, enqueue
 from backend.jobs.worker import EXIT_CANNOT_WARM
 from backend.settings import Settings
+from backend.store import keys
 from backend.store.fleet import Fleet
 from tests.jobs.processes import ROOT, SAMPLE, allow_samples, environment
 
@@ -43,6 +45,16 @@ def put(connection: redis.Redis, settings: Settings, where: str, what: str, payl
     return enqueue(
         connection, where, f"{SAMPLE}.{what}", payload, settings=settings, description=what
     )
+
+
+def _heard_s(connection: redis.Redis) -> float:
+    """When the worker w1 was heard last."""
+    heard: Any = connection.zscore(keys.fleet_beats(), "w1")
+    return float(heard)
+
+
+def _heard_after(connection: redis.Redis, since_s: float) -> bool:
+    return _heard_s(connection) > since_s
 
 
 def test_queues_are_emptied_in_strict_order(
@@ -74,9 +86,11 @@ def test_it_tells_its_state_and_counts_its_jobs(
         identity = fleet.identity()
         assert identity is not None
         assert (identity.name, identity.digest, identity.size_px) == ("mobilenet_v2", "00ff", 224)
-        put(connection, own, "predict", "sleep", 0.5)
-        for _ in range(4):  # beats go on while the job holds the main thread
-            until(lambda: fleet.alive(0.15), timeout_s=1)
+        job = put(connection, own, "predict", "hold", "released")
+        until(lambda: job.get_status() == JobStatus.STARTED)
+        for _ in range(3):  # beats go on while the job holds the main thread
+            until(partial(_heard_after, connection, _heard_s(connection)))
+        connection.set("released", "1")
         until(lambda: [i.jobs_done for i in fleet.alive(5)] == [1])
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0

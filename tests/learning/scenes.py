@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from backend.domain import Boxes, FloatArray, iou_matrix
+from backend.domain import BackboneIdentity, Boxes, FloatArray, iou_matrix
 from backend.learning.dense import targets
+from backend.learning.describe import SURROUNDINGS
 from backend.learning.examples import Example
 from backend.learning.features import F16Array, PictureFeatures
+from backend.learning.fit import fit
 from backend.learning.head import to_pixels
+from backend.learning.linear import no_ridge
+from backend.learning.prior import Prior
+from backend.learning.trees import no_trees
 
 SIZE_HW = (200, 300)
 LABELS = ("disc", "square")
@@ -78,3 +83,19 @@ def project(
             features_of(random, mirrored, label),
         )
     return examples, features
+
+
+def made_prior(backbone: str) -> Prior:
+    """A prior for a backbone, from many accepted pictures of this kind."""
+    examples, features = project(30, seed=20)
+    head, _ = fit(examples, features, LABELS, BackboneIdentity("nothing known", "0123", 160))
+    assert head.whitening is not None
+    return Prior(
+        backbone,
+        head.whitening,
+        head.weights,
+        no_ridge(SURROUNDINGS, 4),
+        no_trees(0.3),
+        head.known,
+        head.acceptance,
+    )

@@ -12,7 +12,6 @@ from backend.learning.dense import (
     held_out_error,
     solve,
     targets,
-    total,
 )
 
 
@@ -47,7 +46,8 @@ def test_sums_add_up() -> None:
     boxes = [np.array([[0, 0, 0.6, 0.7]], np.float32), np.array([[0.2, 0.1, 0.9, 0.9]], np.float32)]
     wanted = [targets(box, 4) for box in (boxes[0], boxes[1], boxes[0])]
     together = DenseSums.of(grids, wanted)
-    apart = total(DenseSums.of([g], [w]) for g, w in zip(grids, wanted, strict=True))
+    first, second, third = (DenseSums.of([g], [w]) for g, w in zip(grids, wanted, strict=True))
+    apart = first + second + third
     assert np.allclose(together.object_xx, apart.object_xx, atol=1e-4)
     assert np.allclose(together.ground_xz, apart.ground_xz, atol=1e-4)
     assert np.allclose(together.side_xd, apart.side_xd, atol=1e-4)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from backend.domain import BackboneIdentity, Boxes
 from backend.errors import ConfigError, RequestError
 from backend.learning.examples import Example
-from backend.learning.fit import fit, hits, wants_small
+from backend.learning.fit import fit, wants_small
 from backend.learning.head import Head, predict
+from backend.learning.matching import hits
 from backend.learning.promote import Counts, judge, total
 from tests.learning.scenes import LABELS, SIZE_HW, project
 
@@ -63,6 +67,16 @@ def test_fitting_twice_gives_the_same() -> None:
     assert predict(once, [picture])[0].xyxy_px.tolist() == (
         predict(twice, [picture])[0].xyxy_px.tolist()
     )
+
+
+def test_bytes_do_not_depend_on_the_number_of_threads() -> None:
+    examples, features = project(8, seed=11)
+    made = []
+    for threads in (1, 3):
+        with threadpool_limits(threads):
+            head, _ = fit(examples, features, LABELS, IDENTITY)
+        made.append(replace(head, meta=replace(head.meta, metrics={})).to_bytes())
+    assert made[0] == made[1]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

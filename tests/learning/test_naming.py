@@ -53,3 +53,14 @@ def test_vectors_are_read_inside_the_box() -> None:
     grid[:, 4:] = 1
     boxes = np.array([[0.6, 0.1, 0.9, 0.9], [0, 0, 0.4, 1]], np.float32)
     assert box_vectors([grid, grid], boxes).tolist() == [[1, 1], [0, 0]]
+
+
+def test_maps_name_boxes_as_their_vectors_do() -> None:
+    random = np.random.RandomState(3)
+    grids = [random.normal(size=(side, side, 5)).astype(np.float32) for side in (4, 6)]
+    boxes = np.array([[0.1, 0.2, 0.5, 0.9], [0, 0, 1, 1], [0.7, 0.6, 0.8, 0.8]], np.float32)
+    taught = [0, 1, 2, 1]
+    naming = fit_naming(random.normal(size=(4, 10)).astype(np.float32), taught, 3)
+    of_vectors = naming(box_vectors(grids, boxes))
+    assert np.allclose(naming.at(naming.maps(grids), boxes), of_vectors, atol=1e-5)
+    assert naming.at(naming.maps(grids), boxes[:0]).shape == (0, 3)

@@ -9,16 +9,13 @@ import pytest
 
 from backend.domain import BackboneIdentity
 from backend.learning import prior as priors
-from backend.learning.describe import SURROUNDINGS
 from backend.learning.features import PictureFeatures
 from backend.learning.fit import fit
 from backend.learning.head import predict
-from backend.learning.linear import no_ridge
 from backend.learning.prior import Prior, prior_by_digest, prior_for
 from backend.learning.promote import judge, total
 from backend.learning.rank import explains
-from backend.learning.trees import no_trees
-from tests.learning.scenes import LABELS, project
+from tests.learning.scenes import LABELS, made_prior, project
 
 IDENTITY = BackboneIdentity("made-up", "0123", 160)
 
@@ -26,18 +23,7 @@ IDENTITY = BackboneIdentity("made-up", "0123", 160)
 @pytest.fixture(scope="module")
 def made() -> Prior:
     """A prior from many accepted pictures of the made-up kind."""
-    examples, features = project(30, seed=20)
-    head, _ = fit(examples, features, LABELS, replace(IDENTITY, name="nothing known"))
-    assert head.whitening is not None
-    return Prior(
-        IDENTITY.name,
-        head.whitening,
-        head.weights,
-        no_ridge(SURROUNDINGS, 4),
-        no_trees(0.3),
-        head.known,
-        head.acceptance,
-    )
+    return made_prior(IDENTITY.name)
 
 
 @pytest.fixture

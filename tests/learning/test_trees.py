@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from backend.learning.trees import fit_trees, no_trees
+from backend.learning.trees import BINS, fit_trees, no_trees
 
 
 def test_arrays_predict_what_the_library_predicts() -> None:
@@ -19,6 +19,7 @@ def test_arrays_predict_what_the_library_predicts() -> None:
         max_leaf_nodes=12,
         max_depth=6,
         min_samples_leaf=20,
+        max_bins=BINS,
         early_stopping=False,
         random_state=0,
     ).fit(rows, target)

@@ -9,7 +9,7 @@ import redis
 
 from backend.errors import RequestError, UnknownName
 from backend.learning.promote import Counts
-from backend.learning.versions import HeadMeta, HeadVersions, Learned
+from backend.learning.versions import HeadVersions, Learned, VersionMeta
 from backend.store.heads import NO_HEAD, HeadStore
 
 
@@ -19,7 +19,7 @@ def versions(connection: redis.Redis) -> HeadVersions:
 
 
 def learned(content: bytes = b"\x00tensors", labels: tuple[str, ...] = ("cat",)) -> Learned:
-    meta = HeadMeta(
+    meta = VersionMeta(
         created_at_s=5.5, backbone_name="resnet18", backbone_digest="beef", labels=labels,
         pictures=2, task_ids=(4, 7), metrics={"f1_50": 0.75}, settings={"a": [1]}, verdict="new",
     )  # fmt: skip
@@ -108,7 +108,9 @@ def test_export_and_import(versions: HeadVersions, tmp_path: Path) -> None:
     assert versions.current("2") == versions.current("1")
 
 
-@pytest.mark.parametrize("harm", ["no json", "not json", "other tensors", "other schema"])
+@pytest.mark.parametrize(
+    "harm", ["no json", "not json", "no digest", "list", "other tensors", "other schema"]
+)
 def test_files_that_do_not_belong_together_are_refused(
     versions: HeadVersions, tmp_path: Path, harm: str
 ) -> None:
@@ -118,11 +120,23 @@ def test_files_that_do_not_belong_together_are_refused(
         described.unlink()
     elif harm == "not json":
         described.write_text("{")
+    elif harm == "no digest":
+        described.write_text("{}")
+    elif harm == "list":
+        described.write_text("[]")
     elif harm == "other tensors":
         tensors.write_bytes(b"other")
     else:
         described.write_text(described.read_text().replace('"schema": 1', '"schema": 9'))
-    with pytest.raises(RequestError) as caught:
+    told = r"its \.json has no 'digest'" if harm == "no digest" else str(tensors)
+    with pytest.raises(RequestError, match=told) as caught:
         versions.import_("1", tensors)
     assert caught.value.remedy
     assert list(versions.metas("1")) == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_told(versions: HeadVersions, tmp_path: Path) -> None:
+    publish(versions, 1)
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match="cannot be exported to"):
+        versions.export("1", 1, tmp_path / "file")

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import safetensors.torch
-import torch
 from playwright.sync_api import Browser
 
 from backend.evaluation.backend_process import BackendProcess
@@ -19,7 +17,6 @@ from backend.evaluation.labelstudio_server import (
     ensure_environment,
 )
 from backend.evaluation.labelstudio_user import LabelStudioUser
-from backend.vision.torchvision_door import load_torchvision
 from tests.real.picture_server import PictureServer
 from tests.real.screens import open_browser
 
@@ -55,28 +52,23 @@ def user(labelstudio: LabelStudioServer) -> Iterator[LabelStudioUser]:
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained weights where the machine has them, else seeded random ones."""
+def backbone() -> dict[str, str]:
+    """The larger network where the machine has its weights, else the one that comes with us."""
     trained = DATA / "weights" / "mobilenet_v2_imagenet_f16.safetensors"
     if trained.exists():
-        return trained
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "mobilenet_v2_random.safetensors"
-    network = load_torchvision().models.mobilenet_v2(weights=None)
-    safetensors.torch.save_file(network.state_dict(), path)
-    return path
+        return {"BACKBONE": "mobilenet_v2", "BACKBONE_WEIGHTS": str(trained)}
+    return {"BACKBONE": "embedded"}
 
 
 @pytest.fixture(scope="session")
 def backend_env(
-    labelstudio: LabelStudioServer, weights: Path, pictures: PictureServer
+    labelstudio: LabelStudioServer, backbone: dict[str, str], pictures: PictureServer
 ) -> dict[str, str]:
     """The settings every backend of the session has; nothing else leaks in."""
     return bare_environment(
         LABEL_STUDIO_URL=labelstudio.url,
         LABEL_STUDIO_API_KEY=labelstudio.account.token,
-        BACKBONE="mobilenet_v2",
-        BACKBONE_WEIGHTS=str(weights),
+        **backbone,
         DEVICE="cpu",
         ALLOWED_HOSTS=pictures.host,
     )

@@ -19,7 +19,7 @@ SHOWN = re.compile(r"(Project|Sign in as|Password|Predictions) +(\S+(?: of \d+)?
 
 
 def test_the_demo_shows_the_whole_loop(
-    tmp_path: Path, photos: list[Path], weights: Path, until: Callable[..., None]
+    tmp_path: Path, photos: list[Path], backbone: dict[str, str], until: Callable[..., None]
 ) -> None:
     demo = Child(
         "The demo",
@@ -29,7 +29,7 @@ def test_the_demo_shows_the_whole_loop(
         ],
         env=bare_environment(
             DATA_DIR=str(tmp_path / "data"),
-            BACKBONE_WEIGHTS=str(weights),
+            **backbone,
             DEVICE="cpu",
             WORKERS="1",
             PORT=str(free_port()),

@@ -184,7 +184,7 @@ def test_corrections_start_a_training(played: Played, learning_backend: BackendP
 
 
 def test_the_version_changes(played: Played) -> None:
-    assert played.version_before.startswith("mobilenet_v2-0-")
+    assert played.version_before.startswith(("mobilenet_v2-0-", "embedded-0-"))
     head = int(played.version_after.split("-")[1])
     assert head >= 1
 
@@ -253,6 +253,33 @@ def test_a_deleted_annotation_is_forgotten(
     assert trained.returncode == 0, trained.stderr
     assert json.loads(trained.stdout)["pictures"] == CORRECTED - 1
     assert task_id not in {e.task_id for e in ledger.entries(str(played.project_id))}
+
+
+def test_another_configuration_is_predicted_anew_and_shown(
+    user: LabelStudioUser, played: Played, until: Callable[..., None]
+) -> None:
+    # The last test of a project: its labels are others from here on.
+    before = user.project(played.project_id)
+    changed = before["label_config"].replace('<Label value="', '<Label value="new ')
+    user.change_config(played.project_id, changed)
+    until(
+        lambda: (
+            user.project(played.project_id)["model_version"] not in (before["model_version"], "")
+        ),
+        timeout_s=60,
+        pause_s=0.25,
+    )
+    shown = user.project(played.project_id)["model_version"]
+    assert shown == user.backend(played.backend_id)["model_version"]
+    found = [one for one in user.predictions(played.project_id) if one["model_version"] == shown]
+    assert {int(one["task"]) for one in found} >= set(played.untouched)
+    named = {
+        name
+        for one in found
+        for region in one["result"]
+        for name in region["value"].get("rectanglelabels", ())
+    }
+    assert all(name.startswith("new ") for name in named)
 
 
 def drawn_pictures(folder: Path) -> dict[Path, Boxes]:

@@ -70,7 +70,7 @@ def test_an_unknown_failure_is_a_500_without_internals(
         raise ZeroDivisionError("the secret is 42")
 
     with serving(app) as base:
-        reply = httpx.get(base + "/broken", headers={"X-Request-ID": "abc-1"})
+        reply = httpx.get(base + "/broken", headers={"X-Request-ID": "abc-1"}, timeout=30)
         after = httpx.get(base + "/healthz")
     assert reply.status_code == 500
     assert reply.json()["error"] == "internal"

@@ -12,9 +12,10 @@ import pytest
 import redis
 
 from backend.domain import BackboneIdentity
+from backend.store import keys
 from backend.store.embedded import EmbeddedRedis
 from backend.store.fleet import Fleet, WorkerInfo, WorkerState
-from tests.server.conftest import Serve
+from tests.server.conftest import LABEL_CONFIG, Serve
 
 
 def _worker(name: str, state: WorkerState, reason: str = "") -> WorkerInfo:
@@ -26,7 +27,8 @@ def test_members(client: httpx.Client, connection: redis.Redis, path: str) -> No
     fleet = Fleet(connection)
     fleet.beat(_worker("a", "ready"))
     fleet.beat(_worker("b", "starting"))
-    fleet.publish_identity(BackboneIdentity("mobilenet_v2", "ab12", 224, ("cat", "dog")))
+    identity = BackboneIdentity("mobilenet_v2", "ab12", 224, ("cat", "dog"), "download")
+    fleet.publish_identity(identity)
     reply = client.get(path)
     assert reply.status_code == 200
     told = reply.json()
@@ -39,8 +41,33 @@ def test_members(client: httpx.Client, connection: redis.Redis, path: str) -> No
     assert told["trainers"] == 0
     assert told["device"] == "cpu"
     assert told["backbone"] == "mobilenet_v2"
-    assert told["model"] == {"name": "mobilenet_v2", "digest": "ab12", "size_px": 224, "classes": 2}
+    assert told["model"] == {
+        "name": "mobilenet_v2", "digest": "ab12", "size_px": 224, "classes": 2,
+        "source": "download",
+    }  # fmt: skip
+    assert told["hint"] is None
     assert told["problems"] == []
+
+
+@pytest.mark.parametrize("setting", ["auto", "embedded"])
+def test_the_embedded_backbone_is_told_with_a_way_to_a_better_one(
+    serve: Serve, connection: redis.Redis, setting: str
+) -> None:
+    client = serve(backbone=setting)
+    Fleet(connection).publish_identity(BackboneIdentity("embedded", "ab12", 256, (), "embedded"))
+    told = client.get("/health").json()
+    assert (told["backbone"], told["model"]["source"]) == ("embedded", "embedded")
+    assert "BACKBONE_WEIGHTS" in told["hint"]
+    body = {"project": "7.1", "schema": LABEL_CONFIG}
+    assert client.post("/setup", json=body).json()["model_version"].startswith("embedded-0-")
+
+
+def test_a_named_backbone_is_not_taken_for_the_embedded_one(
+    serve: Serve, connection: redis.Redis
+) -> None:
+    Fleet(connection).publish_identity(BackboneIdentity("embedded", "ab12", 256, (), "embedded"))
+    told = serve(backbone="mobilenet_v2").get("/health").json()
+    assert (told["backbone"], told["hint"]) == ("mobilenet_v2", None)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +96,10 @@ def test_degraded_in_words(
 
 
 def test_a_silent_worker_is_not_alive(serve: Serve, connection: redis.Redis) -> None:
-    client = serve(worker_lost_s=0.05)
+    client = serve(worker_lost_s=300)
     Fleet(connection).beat(_worker("a", "ready"))
     assert client.get("/health").json()["workers"]["alive"] == 1
-    time.sleep(0.1)
+    connection.zincrby(keys.fleet_beats(), -600, "a")  # as if it had beaten long ago
     assert client.get("/health").json()["workers"]["alive"] == 0
 
 

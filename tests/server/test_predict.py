@@ -66,7 +66,7 @@ def test_what_is_late_is_empty_and_stays_queued(
     started_s = time.monotonic()
     reply = client.post("/predict", json=_call(_tasks(count)))
     took_s = time.monotonic() - started_s
-    assert 0.4 < took_s < 2.0  # the deadline is 0.5 s
+    assert 0.4 < took_s < 20  # the deadline is 0.5 s, without the setting 90 s
     assert reply.json() == {"results": [[]] * count}
     carriers = _queued(connection, name)
     assert sum(len(carrier.tasks) for carrier in carriers) == count
@@ -77,14 +77,15 @@ def test_what_is_late_is_empty_and_stays_queued(
 
 
 def test_cached_predictions_come_at_once_in_the_order_of_the_call(
-    client: httpx.Client, connection: redis.Redis
+    client: httpx.Client, serve: Serve, connection: redis.Redis
 ) -> None:
     tasks = _tasks(5)
     _finish(connection, client, tasks)
+    patient = serve(predict_deadline_without_key_s=60)
     wanted = [tasks[3], tasks[0], tasks[3], tasks[4]]
     started_s = time.monotonic()
-    reply = client.post("/predict", json=_call(wanted))
-    assert time.monotonic() - started_s < 0.4  # sooner than the deadline
+    reply = patient.post("/predict", json=_call(wanted))
+    assert time.monotonic() - started_s < 30  # sooner than the deadline
     assert [entry["score"] for entry in reply.json()["results"]] == [0.003, 0.0, 0.003, 0.004]
     assert "X-Job-Ids" not in reply.headers
 
@@ -169,21 +170,21 @@ def test_with_a_key_the_other_deadline_holds_and_the_late_are_noted(
     serve: Serve, connection: redis.Redis
 ) -> None:
     client = serve(
-        label_studio_api_key=KEY, predict_deadline_s=0.3, predict_deadline_without_key_s=5
+        label_studio_api_key=KEY, predict_deadline_s=0.3, predict_deadline_without_key_s=60
     )
     started_s = time.monotonic()
     assert client.post("/predict", json=_call(_tasks(3))).json() == {"results": [[]] * 3}
-    assert time.monotonic() - started_s < 2
+    assert time.monotonic() - started_s < 30
     assert Deliveries(connection).pending_count("1") == 3
 
 
 def test_without_a_project_nothing_is_to_be_pushed(serve: Serve, connection: redis.Redis) -> None:
     client = serve(
-        label_studio_api_key=KEY, predict_deadline_s=5, predict_deadline_without_key_s=0.3
+        label_studio_api_key=KEY, predict_deadline_s=60, predict_deadline_without_key_s=0.3
     )
     started_s = time.monotonic()
     client.post("/predict", json=_call(_tasks(3), project=None))
-    assert time.monotonic() - started_s < 2
+    assert time.monotonic() - started_s < 30
     assert Deliveries(connection).projects_with_pending() == []
 
 
@@ -221,17 +222,18 @@ def test_fifty_calls_at_once(serve: Serve, connection: redis.Redis) -> None:
 
 
 @pytest.mark.slow
-def test_fifty_waiting_calls_do_not_block_the_others(serve: Serve) -> None:
-    client = serve(predict_deadline_without_key_s=3)
+def test_fifty_waiting_calls_do_not_block_the_others(
+    serve: Serve, connection: redis.Redis, until: Callable[..., None]
+) -> None:
+    client = serve(predict_deadline_without_key_s=8)
 
     def ask(number: int) -> httpx.Response:
         task = {"id": number, "data": {"image": f"/data/upload/2/{number}.png"}}
-        return httpx.post(f"{client.base_url}/predict", json=_call([task]), timeout=20)
+        return httpx.post(f"{client.base_url}/predict", json=_call([task]), timeout=60)
 
     with ThreadPoolExecutor(50) as pool:
         calls = [pool.submit(ask, number) for number in range(50)]
-        time.sleep(1)
-        started_s = time.monotonic()
+        until(lambda: len(queue(connection, "interactive")) == 50)
         assert client.get("/health").status_code == 200
-        assert time.monotonic() - started_s < 0.5
+        assert not any(call.done() for call in calls), "it was answered while they wait"
         assert all(call.result().json() == {"results": [[]]} for call in calls)

@@ -13,9 +13,10 @@ import redis
 
 from backend.jobs.queues import queue
 from backend.learning.ledger import Ledger
+from backend.store import keys
 from backend.store.ledgers import LedgerStore
 from backend.store.projects import ProjectStore
-from tests.server.conftest import LABEL_CONFIG
+from tests.server.conftest import LABEL_CONFIG, Serve
 
 NEW_CONFIG = LABEL_CONFIG.replace("Raccoon", "Fox")
 
@@ -134,6 +135,36 @@ def test_project_updated_renews_the_configuration(
     assert known is not None
     assert (known.label_config, known.hostname, known.extra_params) == (config, "h", {"a": 1})
     assert ProjectStore(connection).all_ids() == ["7"]
+
+
+def test_a_changed_configuration_of_a_trained_project_is_refreshed_once(
+    serve: Serve, connection: redis.Redis
+) -> None:
+    client = serve(label_studio_api_key="key", label_studio_url="http://127.0.0.1:9")
+
+    def refreshes() -> int:
+        return len([job for job in queue(connection, "train").job_ids if "refresh" in job])
+
+    def set_up(config: str) -> None:
+        client.post("/setup", json={"project": "7.1", "schema": config, "hostname": "h"})
+
+    def update(config: str) -> None:
+        project = {"id": 7, "label_config": config}
+        client.post("/webhook", json={"action": "PROJECT_UPDATED", "project": project})
+
+    set_up(LABEL_CONFIG)
+    update(NEW_CONFIG)
+    assert refreshes() == 0, "without a head every prediction is asked for live"
+    connection.set(keys.head_pointer("7"), "1 feed beef")
+    update(LABEL_CONFIG)
+    set_up(LABEL_CONFIG)
+    assert refreshes() == 1
+    set_up(NEW_CONFIG)
+    update(NEW_CONFIG)
+    assert refreshes() == 2
+    update(NEW_CONFIG.replace("<Label ", '<Label background="red" '))
+    update("<View/>")
+    assert refreshes() == 2, "a colour changes no prediction, and what cannot be served has none"
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"x"', b"{", b'{"a":"\\ud800"}'])

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from backend.domain import Picture, U8Array
 from backend.vision.architectures import ARCHITECTURES
 from backend.vision.backbones import Backbone, backbone_from_tensors
-from backend.vision.torchvision_door import load_torchvision
 
 SIDE_PX = 64
 
@@ -29,7 +28,7 @@ def shared_data() -> Path:
     return folder
 
 
-QUICK = ("mobilenet_v2", "resnet18", "squeezenet1_1")
+QUICK = ("embedded", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """Architectures for the fast tests, one of each head but VGG's and ConvNeXt's."""
 
 
@@ -40,10 +39,9 @@ def by_name(names: Sequence[str]) -> list[Any]:
 
 def seeded_model(name: str, seed: int = 0) -> nn.Module:
     """torchvision's network with random weights whose scores differ from class to class."""
-    options: dict[str, Any] = dict(ARCHITECTURES.get(name).build_options)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: nn.Module = load_torchvision().models.get_model(name, weights=None, **options)
+        model: nn.Module = ARCHITECTURES.get(name).new_module()
         # As initialised, activations die away with depth; batches in training mode give
         # the normalisations statistics of their own.
         picture = torch.randn(4, 3, 96, 96)

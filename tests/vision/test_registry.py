@@ -37,6 +37,7 @@ def test_what_is_registered() -> None:
     assert backbones.names() == (
         "convnext_tiny",
         "efficientnet_b0",
+        "embedded",
         "googlenet",
         "mobilenet_v2",
         "resnet18",
@@ -44,6 +45,6 @@ def test_what_is_registered() -> None:
         "squeezenet1_1",
         "vgg16",
     )
-    assert saliency.names() == ("cam", "gradient", "norm")
+    assert saliency.names() == ("cam", "gradient", "norm", "objects")
     assert boxes.names() == ("quantile_grabcut", "threshold")
     assert all(saliency.get(name).box_rule in boxes.names() for name in saliency.names())

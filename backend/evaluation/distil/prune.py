@@ -27,7 +27,8 @@ def start_from_teacher(
 
     batches: normalised images (B, 3, S, S) to fit on, some hundred canvases together.
     """
-    student.eval(), teacher.eval()
+    student.eval()
+    teacher.eval()
     ours = cast(nn.Sequential, student.features)
     theirs = cast(nn.Sequential, teacher.features)
     teacher_maps = list(batches)

@@ -1,6 +1,7 @@
 """The small network: MobileNetV2 with fewer hidden channels in its blocks.
 
-torchvision's ``MobileNetV2`` takes the expansion of every stage as an argument. The trunk
+torchvision's ``MobileNetV2`` takes the expansion of every stage as an argument; ours stand in
+``backend.vision.architectures``, where the product builds the same network. The trunk
 between the blocks (16, 24, 32, 64, 96, 160, 320 and 1280 channels) stays as wide as the
 teacher's, so the maps of both networks can be compared channel by channel; three or four
 hidden channels a trunk channel instead of six save half of the arithmetic.
@@ -13,24 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 
-from backend.vision.torchvision_door import load_torchvision
-
-# expansion, channels, blocks, stride of the first block: a row a stage.
-STUDENT_STAGES = (
-    (1, 16, 1, 1),
-    (3, 24, 2, 2),
-    (3, 32, 3, 2),
-    (3, 64, 4, 2),
-    (3, 96, 3, 1),
-    (4, 160, 3, 2),
-    (4, 320, 1, 1),
-)
+from backend.vision.architectures import ARCHITECTURES
+from backend.vision.choice import EMBEDDED, PREFERRED
+from backend.vision.weight_files import fit, load_weights
 
 TAPS = (3, 6, 10, 13, 16, 17, 18)
 """Layers of ``features`` whose outputs are compared: strides 4, 8, 16, 16, 32, 32, 32."""
@@ -39,28 +30,27 @@ BOX_TAPS = ((6, 8), (13, 16), (18, 32))
 """Layers that must tell object from background, with their strides in pixels."""
 
 
-def build_student(outputs: int = 1000) -> nn.Module:
+def build_student() -> nn.Module:
     """The small network with random weights; draw them under ``torch.manual_seed``."""
-    models = load_torchvision().models
-    return cast(
-        nn.Module,
-        models.MobileNetV2(
-            num_classes=outputs, inverted_residual_setting=[list(row) for row in STUDENT_STAGES]
-        ),
-    )
+    return ARCHITECTURES.get(EMBEDDED).new_module()
+
+
+def student_with(tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The small network with these weights, in evaluation mode. Raises: WeightsUnavailable."""
+    student = build_student()
+    student.load_state_dict(fit(ARCHITECTURES.get(EMBEDDED), tensors, "the student"))
+    return student.eval()
 
 
 def load_teacher(weights: Path) -> nn.Module:
-    """MobileNetV2 of torchvision with safetensors weights, frozen, in evaluation mode."""
-    stored = safetensors.torch.load_file(weights)
-    teacher = cast(nn.Module, load_torchvision().models.MobileNetV2())
-    teacher.load_state_dict(as_float32(stored))
+    """MobileNetV2 of torchvision with weights from a file, frozen, in evaluation mode.
+
+    Raises: WeightsUnavailable.
+    """
+    architecture = ARCHITECTURES.get(PREFERRED)
+    teacher = architecture.new_module()
+    teacher.load_state_dict(dict(load_weights(architecture, weights).tensors))
     return teacher.eval().requires_grad_(False)
-
-
-def as_float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with every floating-point one in single precision."""
-    return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
 
 
 def forward_with_taps(network: nn.Module, images: Tensor) -> tuple[dict[int, Tensor], Tensor]:
@@ -128,10 +118,3 @@ def parameter_count(network: nn.Module) -> int:
 def placed(network: nn.Module, device: torch.device) -> nn.Module:
     """The network itself, on device, laid out channels last."""
     return cast(nn.Module, cast(Any, network).to(device, memory_format=torch.channels_last))
-
-
-def device_named(name: str) -> torch.device:
-    """The torch device; ``auto`` is CUDA where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

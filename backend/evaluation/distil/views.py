@@ -15,23 +15,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from backend.evaluation.distil.photos import PhotoPool
+from backend.vision.architectures import IMAGENET_MEAN, IMAGENET_STD
 
 GRID_PX = 8
 """Side of the cells in which coverage by boxes is known; tiles of a mosaic end on it."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class ViewOptions:
     """What may happen to a photo on its way to the networks.
 
-    sides_px: canvas sides, drawn evenly. canvases: size of a batch of 128 px; larger ones come
-    in smaller batches.
-    sharp_share: share of batches made of the sharp photos. tiles: chances of a canvas of
-    1 x 1, 2 x 2, 3 x 3 photos. least_area: least share of a photo that a crop keeps.
-    blend: chance that a batch is blended with itself, shifted (half mixup, half cutmix).
+    sides_px: canvas sides, drawn evenly. canvases: how many of 128 px make a batch; larger
+    ones come in smaller batches. sharp_share: share of batches made of the sharp photos.
+    tiles: chances of a canvas of 1 x 1, 2 x 2, 3 x 3 photos. least_area: least share of a
+    photo that a crop keeps. blend: chance that a batch is blended with itself, shifted (half
+    mixup, half cutmix).
     """
 
     sides_px: tuple[int, ...] = (96, 128, 128, 160, 224)
@@ -49,8 +47,8 @@ class Views:
     images: (B, 3, S, S) float32, normalised as ImageNet networks expect.
     class_share: (B, 1000) float32, rows sum to 1, or None for mosaics, whose one answer
     is no fair sum of their tiles. class_space: outputs that compete for the label, None:
-    all. coverage: (B, S/8, S/8) float32 share of each cell inside a box,
-    or None where no boxes are known.
+    all. coverage: (B, S/8, S/8) float32 share of each cell inside a box, or None where no
+    boxes are known.
     """
 
     images: Tensor

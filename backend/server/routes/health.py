@@ -7,10 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from backend import __version__
+from backend.jobs.versions import backbone_identity
 from backend.server.edge import json_reply
 from backend.server.overview import Overview, look
 from backend.server.replies import AliveReply, HealthReply, responses
 from backend.server.state import ServerState, state_of
+from backend.vision.choice import hint
 
 router = APIRouter(tags=["state"])
 
@@ -39,6 +41,7 @@ async def healthz() -> Response:
 
 def _content(state: ServerState, overview: Overview) -> dict[str, Any]:
     identity = overview.identity
+    running = backbone_identity(state.settings, identity).name
     devices = sorted({worker.device for worker in overview.workers if worker.state == "ready"})
     return {
         "status": overview.status(),
@@ -47,7 +50,8 @@ def _content(state: ServerState, overview: Overview) -> dict[str, Any]:
         "trainers": overview.trainers,
         "queues": overview.queues,
         "device": ", ".join(devices) or None,
-        "backbone": state.settings.backbone,
+        "backbone": running,
+        "hint": hint(running),
         "model": None
         if identity is None
         else {
@@ -55,6 +59,7 @@ def _content(state: ServerState, overview: Overview) -> dict[str, Any]:
             "digest": identity.digest,
             "size_px": identity.size_px,
             "classes": len(identity.classes),
+            "source": identity.source,
         },
         "problems": state.problems.as_list(),
     }

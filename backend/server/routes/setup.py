@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import anyio
@@ -9,6 +10,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 
 from backend.errors import ConfigError
+from backend.jobs.refresh_requests import config_replaced
 from backend.server.bodies import SetupBody, parse, read_body
 from backend.server.edge import json_reply
 from backend.server.openapi import json_body
@@ -42,11 +44,15 @@ def _setup(state: ServerState, body: SetupBody, request_id: str) -> dict[str, An
     parts = state.link.parts()
     label_config = body.label_config or ""
     if body.project:
-        parts.projects.remember_setup(
+        former = parts.projects.remember_setup(
             body.project,
             label_config=label_config,
             extra_params=body.extra_object(),
             hostname=body.hostname or "",
+        )
+        # Label Studio calls this and the webhook in any order, and the first one sees it.
+        config_replaced(
+            parts.redis, state.settings, body.project, former, label_config, time.time()
         )
     try:
         version = parts.dispatcher.model_version(body.project, label_config)

@@ -9,6 +9,7 @@ import anyio
 import structlog
 from fastapi import APIRouter, Request, Response
 
+from backend.jobs.refresh_requests import config_replaced
 from backend.jobs.training import is_due, request_training
 from backend.labelstudio.events import Event, ProjectUpdated, StartTraining, parse_event
 from backend.server.bodies import WebhookBody, parse_object, read_body
@@ -35,8 +36,9 @@ async def webhook(request: Request) -> Response:
 
     Annotations and their deletion go into the project's ledger; once enough was accepted a
     training is queued. START_TRAINING queues one at once. PROJECT_UPDATED renews the stored
-    labelling configuration. Any other action is counted, and accepted. `job` names the
-    training that waits or runs, for `GET /jobs/{id}`.
+    labelling configuration, and has the predictions of a trained project made anew by it.
+    Any other action is counted, and accepted. `job` names the training that waits or runs,
+    for `GET /jobs/{id}`.
     """
     state = state_of(request)
     payload = parse_object(await read_body(request, state.settings.request_bytes))
@@ -62,10 +64,10 @@ def _note(state: ServerState, event: Event) -> str | None:
     """Take in the event; id of the training that waits or runs because of it."""
     parts, project_id = state.link.parts(), str(event.project_id)
     if isinstance(event, StartTraining):
-        _renew_config(parts, project_id, event.label_config)
+        _renew_config(state, parts, project_id, event.label_config)
         return request_training(parts.redis, state.settings, project_id, time.time(), asked=True)
     if isinstance(event, ProjectUpdated):
-        _renew_config(parts, project_id, event.label_config)
+        _renew_config(state, parts, project_id, event.label_config)
         return None
     if not parts.ledger.apply(event):
         return None
@@ -74,14 +76,17 @@ def _note(state: ServerState, event: Event) -> str | None:
     return request_training(parts.redis, state.settings, project_id, time.time())
 
 
-def _renew_config(parts: Parts, project_id: str, label_config: str) -> None:
+def _renew_config(state: ServerState, parts: Parts, project_id: str, label_config: str) -> None:
     known = parts.projects.get(project_id)
     if known is None or not label_config or label_config == known.label_config:
         return  # a project that was never set up is not ours
-    parts.projects.remember_setup(
+    former = parts.projects.remember_setup(
         known.project_id,
         label_config=label_config,
         extra_params=known.extra_params,
         hostname=known.hostname,
+    )
+    config_replaced(
+        parts.redis, state.settings, known.project_id, former, label_config, time.time()
     )
     log.info("label_config_renewed", project=known.project_id)

@@ -11,6 +11,10 @@ from backend.vision.saliency.objectness import feature_norm
 from backend.vision.saliency.registry import Target, saliency
 from backend.vision.saliency.stretch import stretch, to_saliency
 
+OBJECTS = "objects"
+"""The way that asks what is known of objects before it asks for labels, by name: see
+``backend.vision.objects``. Where nothing is known for the backbone, it is the map below."""
+
 
 def activation(looked: Looked, target: Target) -> Tensor:
     """(B, h, w) weighted sum of the class activation maps of the target."""
@@ -30,6 +34,7 @@ def cam_without_class(looked: Looked, target: Target) -> SaliencyMap:
         return to_saliency(stretch(activation(looked, target)) + whole)
 
 
+@saliency(OBJECTS, box_rule="threshold", without_class=cam_without_class)
 @saliency("cam", box_rule="threshold", without_class=cam_without_class)
 def cam(looked: Looked, target: Target) -> SaliencyMap:
     """What each cell adds to the target's score, negative contributions included.

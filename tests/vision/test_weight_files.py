@@ -14,7 +14,7 @@ from torch import Tensor
 from backend.errors import WeightsUnavailable
 from backend.vision.architectures import ARCHITECTURES
 from backend.vision.backbones import load_backbone
-from backend.vision.weights import load_weights, tensors_digest
+from backend.vision.weight_files import load_weights, tensors_digest
 from tests.vision.conftest import random_images, seeded_model
 
 

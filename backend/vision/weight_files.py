@@ -1,56 +1,72 @@
-"""The weights of a backbone: from a file, or from torchvision's download."""
+"""The one door for the weights of a backbone: a file, our own, or what torchvision publishes."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
-import structlog
 import torch
 from torch import Tensor
 
 from backend.errors import WeightsUnavailable
 from backend.vision.architectures import ARCHITECTURES, Architecture
-from backend.vision.torchvision_door import load_torchvision
+from backend.vision.published import published_tensors
 
-log = structlog.get_logger(__name__)
+WeightsSource = Literal["file", "embedded", "download", "memory"]
+
+OWN_WEIGHTS = Path(__file__).with_name("weights")
+"""Folder of the weights that come with the backend, each with its card (JSON)."""
 
 _DIGEST_BYTES = 4
-_CONNECT_TIMEOUT_S = 30.0
 # Key under which training scripts commonly wrap the tensors.
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """tensors: float32 parameters by torchvision's names. digest: short hex naming them."""
+    """tensors: float32 parameters by torchvision's names. digest: short hex naming them.
+
+    source: where they come from, ``file``, ``embedded``, ``download`` or ``memory``.
+    """
 
     tensors: Mapping[str, Tensor]
     digest: str
+    source: WeightsSource
 
 
-def load_weights(architecture: Architecture, path: Path | None) -> Weights:
+def load_weights(
+    architecture: Architecture, path: Path | None, patience_s: float | None = None
+) -> Weights:
     """The weights for this architecture, checked against it.
 
-    path: a .safetensors file, or a .pth/.pt file that holds tensors alone; None: what
-        torchvision publishes, from its cache or by download.
+    path: a .safetensors file, or a .pth/.pt file that holds tensors alone; None: the file
+        that comes with the backend, or else what torchvision publishes, from its cache or
+        by download. patience_s: for a download, see ``published_tensors``.
     Raises: WeightsUnavailable, saying what is wrong with the file, or both ways to have one.
     """
-    if path is None:
-        tensors = _published(architecture.name)
-        digest = tensors_digest(tensors)
-    else:
-        tensors = _read(path)
-        digest = hashlib.blake2b(path.read_bytes(), digest_size=_DIGEST_BYTES).hexdigest()
-    return Weights(fit(architecture, tensors, str(path or "the download")), digest)
+    if path is not None:
+        return _from_file(architecture, path, "file")
+    if architecture.weights_file:
+        return _from_file(architecture, OWN_WEIGHTS / architecture.weights_file, "embedded")
+    tensors = published_tensors(architecture.name, patience_s)
+    fitted = fit(architecture, tensors, "the download")
+    return Weights(fitted, tensors_digest(tensors), "download")
+
+
+def _from_file(architecture: Architecture, path: Path, source: WeightsSource) -> Weights:
+    tensors = fit(architecture, _read(path), str(path))
+    return Weights(tensors, file_digest(path.read_bytes()), source)
+
+
+def file_digest(content: bytes) -> str:
+    """Short hex of a weights file."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -165,33 +181,3 @@ def _tensors_of(content: Any, path: Path) -> dict[str, Tensor]:
     raise WeightsUnavailable(
         f"{path} holds no table of named tensors.", "Save the model's state_dict()."
     )
-
-
-def _published(name: str) -> dict[str, Tensor]:
-    # The first published weights of every network: later recipes raise the accuracy by
-    # label smoothing and mixing of pictures, which blurs class activation maps.
-    published = load_torchvision().models.get_model_weights(name).IMAGENET1K_V1
-    try:
-        with _connect_timeout(_CONNECT_TIMEOUT_S):
-            tensors: dict[str, Tensor] = published.get_state_dict(
-                progress=False, check_hash=True, map_location="cpu", weights_only=True
-            )
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsUnavailable(
-            f"There are no weights for {name}: {published.url} could not be had ({error}).",
-            "Set BACKBONE_WEIGHTS to a .safetensors or .pth file with weights of this network, "
-            "or let this machine reach that address once.",
-        ) from error
-    log.info("weights_published", backbone=name, url=published.url)
-    return tensors
-
-
-@contextmanager
-def _connect_timeout(timeout_s: float) -> Iterator[None]:
-    """torch.hub opens addresses without a timeout of its own and would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
