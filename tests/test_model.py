@@ -46,7 +46,10 @@ def test_it_answers_as_predict_does(road: Road, tmp_path: Any) -> None:
     assert [e is None for e in expected] == [False, False, True]
     tasks = [{"id": task.id, "data": dict(task.data), "project": 1} for task in call.tasks]
 
-    environment = os.environ | {"REDIS_URL": road.settings.redis_url}
+    environment = os.environ | {
+        "REDIS_URL": road.settings.redis_url,
+        "BACKBONE": road.settings.backbone,
+    }
     environment.pop("LABEL_STUDIO_API_KEY", None)
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", CALLS],

@@ -54,7 +54,7 @@ class Fits:
             "data": self.data,
             "distinct": self.distinct,
             "backbone": self.backbone,
-            "before_mib": round(self.before_mib),
+            "before_mib": round(self.before_mib, _DIGITS),
             "fits": [
                 {name: round(value, _DIGITS) for name, value in asdict(point).items()}
                 for point in self.points

@@ -168,22 +168,6 @@ def solve(sums: DenseSums, start: FloatArray, pull: float, side_pull: float) -> 
     return np.concatenate([maps, sides], 1).astype(np.float32)
 
 
-def held_out_error(sums: DenseSums, weights: FloatArray) -> tuple[float, float]:
-    """Error of weights on pictures that they were not solved from: maps, sides.
-
-    Balanced as in ``solve``, and up to a constant that does not depend on the weights:
-    the sums alone tell it, without another look at a cell.
-    """
-    xx, xz = _balanced(sums)
-    maps = weights[:, :MAPS].astype(np.float64)
-    error = float((maps * (xx @ maps)).sum() - 4 * (maps * xz).sum())
-    if sums.side_mass <= 0:
-        return error, 0.0
-    sides = weights[:, MAPS:].astype(np.float64)
-    side_error = (sides * (sums.side_xx @ sides)).sum() - 2 * (sides * sums.side_xd).sum()
-    return error, float(side_error) / sums.side_mass
-
-
 def _balanced(sums: DenseSums) -> tuple[F64Array, F64Array]:
     objects, ground = max(sums.object_mass, 1e-6), max(sums.ground_mass, 1e-6)
     xx = sums.object_xx / (2 * objects) + sums.ground_xx / (2 * ground)

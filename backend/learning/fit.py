@@ -85,6 +85,7 @@ def fit(
             prior.acceptance if prior else None,
         ),
         parts.known,
+        parts.prior_boxes,
     )
     report = report_of(head, used, parts.judged, time.perf_counter() - begun_s)
     metrics = {name: float(getattr(report, name)) for name in _METRICS}

@@ -30,7 +30,7 @@ from backend.learning.tensors import Tensors, metadata_of, pack, unpack
 from backend.learning.trees import Trees
 from backend.learning.whitening import Whitening
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class Head:
     """labels: as Label Studio stores them. small: which kind of features it reads.
 
     whitening: None where the prior's is used. weights (D + 1, 10) of the dense head;
-    corners corrects boxes; known (M, 4) accepted boxes in picture units.
+    corners corrects boxes; known (M, 4) accepted boxes in picture units. prior_boxes:
+    whether the prior's boxes are candidates too.
     """
 
     labels: tuple[str, ...]
@@ -68,21 +69,26 @@ class Head:
     naming: Naming | None
     acceptance: Acceptance
     known: FloatArray
+    prior_boxes: bool
 
     def to_bytes(self) -> bytes:
         """As safetensors, the meta data beside the tensors as JSON."""
         arrays: Tensors = {"weights": self.weights, "known": self.known}
         arrays |= pack("corners", self.corners) | pack("acceptance", self.acceptance)
         arrays |= pack("ranker/ridge", self.ranker.ridge) | pack("ranker/trees", self.ranker.trees)
-        arrays["ranker/share"] = np.asarray(self.ranker.share)
-        arrays["ranker/trust"] = np.asarray(self.ranker.trust)
+        arrays["ranker/prior_share"] = np.asarray(self.ranker.prior_share)
         if self.naming is not None:
             arrays |= pack("naming", self.naming)
         if self.whitening is not None:
             for i, mean in enumerate(self.whitening.means):
                 arrays[f"whitening/mean/{i}"] = mean
                 arrays[f"whitening/projection/{i}"] = self.whitening.projections[i]
-        record = {"schema": SCHEMA, "labels": self.labels, "small": self.small}
+        record = {
+            "schema": SCHEMA,
+            "labels": self.labels,
+            "small": self.small,
+            "prior_boxes": self.prior_boxes,
+        }
         header = {"head": json.dumps({**record, "meta": asdict(self.meta)})}
         ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
         return bytes(save(ordered, header))
@@ -112,8 +118,7 @@ class Head:
         ranker = Ranker(
             unpack(Ridge, "ranker/ridge", arrays),
             unpack(Trees, "ranker/trees", arrays),
-            float(arrays["ranker/share"]),
-            float(arrays["ranker/trust"]),
+            float(arrays["ranker/prior_share"]),
         )
         return cls(
             tuple(record["labels"]),
@@ -126,6 +131,7 @@ class Head:
             unpack(Naming, "naming", arrays) if "naming/mean" in arrays else None,
             unpack(Acceptance, "acceptance", arrays),
             arrays["known"],
+            bool(record["prior_boxes"]),
         )
 
 
@@ -147,7 +153,8 @@ def _predict(
 ) -> Boxes:
     grids = grids_of(picture, whitening)
     view = view_of(prior, grids) if prior else None
-    proposed = propose_with(head.weights, head.known, grids, view)
+    also = view if head.prior_boxes else None
+    proposed = propose_with(head.weights, head.known, grids, also)
     described = describe_all(proposed, head.corners, prior, view)
     boxes, score, iou = keep_best(described.boxes, head.ranker(described))
     label, margin = name_boxes(head.naming, name_maps(head.naming, grids), boxes)

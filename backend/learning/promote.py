@@ -1,4 +1,5 @@
-"""Whether a new head takes the place of the current one: only where it is not worse.
+"""Whether a new head takes the place of the current one: only where it is not worse, by
+more than chance explains.
 
 Both are judged on the same accepted pictures, each of them unseen by the one judged: a
 head's counts on pictures it was trained on are those of its out-of-fold predictions, kept
@@ -159,8 +160,10 @@ def worse_answers(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> f
 def decide(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> Verdict:
     """Judge both on the pictures that both have; equal is not worse.
 
-    Neither boxes nor answers may be worse: boxes by their score, answers by how many are
-    right, of the controls that both have answered on a picture.
+    Neither boxes nor answers may be worse: boxes by their score, less one standard error of
+    the paired differences of pictures (a first head that was lucky on a few pictures would
+    hold up all that follow); answers by how many are right, of the controls that both have
+    answered on a picture.
     """
     shared = sorted(new.keys() & current.keys())
     ours = total(new[picture] for picture in shared).score
@@ -169,7 +172,8 @@ def decide(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> Verdict:
         return Verdict(
             True, ours, theirs, 0, "The current head was trained on other labels of every picture."
         )
-    told = f"{ours:.3f} against {theirs:.3f} on {len(shared)} pictures"
+    chance = _standard_error([new[one].score - current[one].score for one in shared])
+    told = f"{ours:.3f} against {theirs:.3f} (± {chance:.3f}) on {len(shared)} pictures"
     answered = [
         (right, current[picture].answers[control])
         for picture in shared
@@ -180,9 +184,15 @@ def decide(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> Verdict:
     if answered:
         told += f", {our_right} against {their_right} of {len(answered)} answers right"
     # Sums of the same whole numbers divide alike: equal counts compare equal.
-    if ours >= theirs and our_right >= their_right:
+    if ours >= theirs - chance and our_right >= their_right:
         return Verdict(True, ours, theirs, len(shared), f"Not worse: {told}.")
     return Verdict(False, ours, theirs, len(shared), f"Worse than the current one: {told}.")
+
+
+def _standard_error(differences: Sequence[float]) -> float:
+    """Of their mean; 0 where a single one tells nothing of chance."""
+    count = len(differences)
+    return float(np.std(differences, ddof=1)) / count**0.5 if count > 1 else 0.0
 
 
 def _f1(tp: int, fp: int, fn: int) -> float:

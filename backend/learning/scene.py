@@ -21,6 +21,10 @@ MOST_OVERLAP = 0.45
 MOST_BOXES = 40
 _LARGEST_CORRECTION = 0.5
 
+FUSED, FUSED_OVERLAP, FUSED_SHARPNESS = 10, 0.5, 20.0
+"""A box is the mean of so many candidates that overlap it so much, at most; a candidate
+that scores 1 / sharpness less counts 1 / e as much."""
+
 
 @dataclass(frozen=True, slots=True)
 class PriorView:
@@ -66,7 +70,7 @@ def view_of(prior: Prior, grids: Sequence[FloatArray]) -> PriorView:
 def propose_with(
     weights: FloatArray, known: FloatArray, grids: Sequence[FloatArray], view: PriorView | None
 ) -> Proposed:
-    """Candidates of a head's dense weights, and the prior's."""
+    """Candidates of a head's dense weights, and the prior's where its view is given."""
     maps = apply(weights, grids)
     found = propose(maps, known)
     boxes = found.boxes if view is None else np.concatenate([found.boxes, view.boxes])
@@ -97,7 +101,24 @@ def prior_score(prior: Prior | None, view: PriorView | None, boxes: FloatArray) 
 
 
 def keep_best(boxes: FloatArray, score: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Suppression: boxes (K, 4) and scores (K,), best first, with their IoU (K, K)."""
+    """Suppression, and each box that is left averaged with its neighbours.
+
+    Boxes (K, 4) and scores (K,), best first, and the IoU (K, K) before the averaging.
+    """
     iou = iou_matrix(boxes, boxes)
     kept = suppress(boxes, score, iou, MOST_OVERLAP, MOST_BOXES)
-    return boxes[kept], score[kept], iou[np.ix_(kept, kept)]
+    fused = np.array([fuse(boxes, score, iou[at]) for at in kept], np.float32).reshape(-1, 4)
+    return fused, score[kept], iou[np.ix_(kept, kept)]
+
+
+def fuse(boxes: FloatArray, rank: FloatArray, iou: FloatArray) -> FloatArray:
+    """(4,) weighted mean of the best of boxes (N, 4) that overlap one of them enough.
+
+    Weighted boxes fusion (Solovyev et al. 2021), by exponentials of the score.
+
+    rank: (N,) scores. iou: (N,) overlap with that one, 1 with itself.
+    """
+    near = np.flatnonzero(iou >= FUSED_OVERLAP)
+    near = near[np.argsort(-rank[near], kind="stable")][:FUSED]
+    weight = np.exp(FUSED_SHARPNESS * (rank[near] - rank[near[0]]))
+    return np.asarray(weight @ boxes[near] / weight.sum(), np.float32)

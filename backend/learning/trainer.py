@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -24,7 +24,7 @@ from backend.learning.linear import Ridge, RidgeSums
 from backend.learning.matching import LOOSE, TIGHT, hits
 from backend.learning.naming import Naming
 from backend.learning.prior import Prior
-from backend.learning.rank import Ranker, explains, fit_ranker
+from backend.learning.rank import Ranker, fit_ranker, prior_share
 from backend.learning.scene import (
     Described,
     PriorView,
@@ -38,6 +38,10 @@ from backend.learning.true_looks import naming_of, true_looks
 
 _KNOWN = 64
 """Accepted boxes that are kept to propose shapes and places from."""
+
+FEW = 10
+"""Accepted pictures from which a project proposes on its own: the prior starts no part and
+adds no candidate any more, it only has a share in the ranking (measured in docs/learning.md)."""
 
 _FIRST_LOOK, _SECOND_LOOK, _DESCRIBED = 0.4, 0.6, 0.8
 """Shares of the work that are done after each step."""
@@ -63,6 +67,7 @@ class Parts:
     ranker: Ranker
     naming: Naming | None
     known: FloatArray
+    prior_boxes: bool
     judged: list[Judged]
 
 
@@ -95,13 +100,14 @@ class Trainer:
         self._grids = grids
         self._labels = labels
         self._prior = prior
+        self._start = prior if len(accepted) < FEW else None
         self._folds = Folds.dealt(len(accepted))
 
     def parts(self, progress: Progress) -> Parts:
         """The parts fitted on everything, and every picture judged out of fold."""
         folds = self._folds
         sums, looked = self._first_look(progress)
-        weights = dense_weights(folds, sums, self._prior)
+        weights = dense_weights(folds, sums, self._start.weights if self._start else None)
         naming = folds.each(lambda fold: self._naming(looked, fold))
         known = folds.each(self._known)
         found, corners = self._second_look(weights, naming, known, looked, progress)
@@ -117,7 +123,15 @@ class Trainer:
                 folds.of, self._accepted, described, found, strict=True
             )
         ]
-        return Parts(weights[None], corners[None], ranker[None], naming[None], known[None], judged)
+        return Parts(
+            weights[None],
+            corners[None],
+            ranker[None],
+            naming[None],
+            known[None],
+            self._start is not None,
+            judged,
+        )
 
     def _share(self, begin: float, end: float, done: int) -> float:
         return begin + (end - begin) * done / len(self._accepted)
@@ -143,8 +157,8 @@ class Trainer:
     def _known(self, without: int | None) -> FloatArray:
         """(M, 4) boxes that stand for the accepted ones outside a fold, of all if none are."""
         boxes = np.concatenate([one.boxes for one in self._folds.outside(self._accepted, without)])
-        if not len(boxes) and self._prior is not None:
-            return _spread(self._prior.known)
+        if not len(boxes) and self._start is not None:
+            return _spread(self._start.known)
         if not len(boxes):
             boxes = np.concatenate([one.boxes for one in self._accepted])
         return _spread(boxes)
@@ -167,13 +181,14 @@ class Trainer:
         looked: Sequence[_Looked],
         progress: Progress,
     ) -> tuple[list[_Candidates], dict[int | None, Ridge]]:
-        start = self._prior.corners if self._prior else None
+        start = self._start.corners if self._start else None
         found = []
         sums: dict[int, RidgeSums] = {}
         for number, (fold, one) in enumerate(zip(self._folds.of, self._accepted, strict=True)):
             progress(self._share(_FIRST_LOOK, _SECOND_LOOK, number))
             grids = self._grids.second(one.picture)
-            proposed = propose_with(weights[fold], known[fold], grids, looked[number].view)
+            also = looked[number].view if self._start else None
+            proposed = propose_with(weights[fold], known[fold], grids, also)
             found.append(_Candidates(proposed, name_maps(naming[fold], grids)))
             here = corner_sums(proposed, one.boxes, start)
             sums[fold] = sums[fold] + here if fold in sums else here
@@ -191,20 +206,27 @@ class Trainer:
             iou_matrix(found.boxes, one.boxes).max(1, initial=0.0)
             for one, found in zip(self._accepted, described, strict=True)
         ]
-        every = np.concatenate([found.prior_score for found in described])
-        trusted = self._prior is not None and explains(every, np.concatenate(overlaps))
+        both = list(zip((found.rows for found in described), overlaps, strict=True))
 
         def fitted(without: int | None) -> Ranker:
-            chosen = self._folds.outside(list(zip(described, overlaps, strict=True)), without)
+            chosen = self._folds.outside(both, without)
             return fit_ranker(
-                np.concatenate([found.rows for found, _ in chosen]),
-                np.concatenate([found.prior_score for found, _ in chosen]),
+                np.concatenate([rows for rows, _ in chosen]),
                 np.concatenate([overlap for _, overlap in chosen]),
-                len(chosen),
-                trusted,
             )
 
-        return self._folds.each(fitted)
+        rankers = self._folds.each(fitted)
+        if self._prior is None:
+            return rankers
+        share = prior_share(
+            [
+                rankers[fold].own(one.rows)
+                for fold, one in zip(self._folds.of, described, strict=True)
+            ],
+            [found.prior_score for found in described],
+            overlaps,
+        )
+        return {fold: replace(ranker, prior_share=share) for fold, ranker in rankers.items()}
 
     @staticmethod
     def _judge(

@@ -8,13 +8,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from backend.domain import UNNAMED, Boxes, FloatArray, Picture, U8Array, iou_matrix
+from backend.domain import UNNAMED, Boxes, Picture, U8Array, iou_matrix
 from backend.learning.accept import accept_features
 from backend.learning.boxmath import suppress
 from backend.learning.features import PictureFeatures, extract
 from backend.learning.head import to_pixels, to_units
 from backend.learning.prior import Prior, prior_for
-from backend.learning.scene import MOST_BOXES, MOST_OVERLAP, grids_of, prior_score, view_of
+from backend.learning.scene import (
+    MOST_BOXES,
+    MOST_OVERLAP,
+    fuse,
+    grids_of,
+    prior_score,
+    view_of,
+)
 from backend.vision.backbones import Backbone, Features
 from backend.vision.detect import DetectOptions, detect
 from backend.vision.look import Looked, to_device
@@ -22,10 +29,6 @@ from backend.vision.objects import Objects, Sight
 
 AGREEMENT = 0.15
 """What a candidate gains that equals the box of the class activation map, in units of IoU."""
-
-FUSED, FUSED_OVERLAP, FUSED_SHARPNESS = 10, 0.5, 20.0
-"""A box is the mean of so many candidates that overlap it so much, at most; a candidate
-that scores 1 / sharpness less counts 1 / e as much."""
 
 _DRAWN_PX = 224
 
@@ -58,17 +61,6 @@ def propose(prior: Prior, features: PictureFeatures, hint: Boxes) -> Boxes:
         (UNNAMED,) * len(order),
         features.size_hw,
     )
-
-
-def fuse(boxes: FloatArray, rank: FloatArray, iou: FloatArray) -> FloatArray:
-    """(4,) weighted mean of the best of boxes (N, 4) that overlap one of them enough.
-
-    rank: (N,) scores. iou: (N,) overlap with that one, 1 with itself.
-    """
-    near = np.flatnonzero(iou >= FUSED_OVERLAP)
-    near = near[np.argsort(-rank[near], kind="stable")][:FUSED]
-    weight = np.exp(FUSED_SHARPNESS * (rank[near] - rank[near[0]]))
-    return np.asarray(weight @ boxes[near] / weight.sum(), np.float32)
 
 
 See = Callable[[Sequence[PictureFeatures], Sequence[Picture], U8Array], Sight]

@@ -9,7 +9,6 @@ from backend.learning.dense import (
     OUTPUTS,
     DenseSums,
     apply,
-    held_out_error,
     solve,
     targets,
 )
@@ -73,25 +72,6 @@ def test_ridge_by_another_way() -> None:
         [2 * (2 * wanted.maps - 1) * np.sqrt(weight)[:, None], np.sqrt(ridge) * start[:, :MAPS]]
     )
     assert np.allclose(found[:, :MAPS], np.linalg.lstsq(rows, right, rcond=None)[0], atol=1e-4)
-
-
-def test_held_out_error_is_the_squared_error_up_to_a_constant() -> None:
-    random = np.random.RandomState(3)
-    grid = random.normal(size=(6, 6, 4)).astype(np.float32)
-    wanted = targets(np.array([[0.1, 0.2, 0.8, 0.9]], np.float32), 6)
-    sums = DenseSums.of([grid], [wanted])
-    x = np.concatenate([grid.reshape(36, 4), np.ones((36, 1))], 1)
-    y = wanted.maps[:, 0]
-    weight = y / (2 * y.sum()) + (1 - y) / (2 * (1 - y).sum())
-
-    def naive(weights: np.ndarray) -> tuple[float, float]:
-        maps = ((x @ weights[:, :MAPS] - 2 * (2 * wanted.maps - 1)) ** 2 * weight[:, None]).sum()
-        sides = (x @ weights[:, MAPS:] - wanted.log_sides) ** 2 * wanted.weight[:, None]
-        return float(maps), float(sides.sum() / wanted.weight.sum())
-
-    one, other = (random.normal(size=(5, OUTPUTS)).astype(np.float32) for _ in range(2))
-    found = np.subtract(held_out_error(sums, one), held_out_error(sums, other))
-    assert np.allclose(found, np.subtract(naive(one), naive(other)), rtol=1e-3)
 
 
 def test_a_strong_pull_stays_at_the_start() -> None:

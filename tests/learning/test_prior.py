@@ -14,7 +14,6 @@ from backend.learning.fit import fit
 from backend.learning.head import predict
 from backend.learning.prior import Prior, prior_by_digest, prior_for
 from backend.learning.promote import judge, total
-from backend.learning.rank import explains
 from tests.learning.scenes import LABELS, made_prior, project
 
 IDENTITY = BackboneIdentity("made-up", "0123", 160)
@@ -83,10 +82,3 @@ def test_priors_of_this_release_can_be_read() -> None:
         assert prior.weights.shape == (prior.whitening.width + 1, 10)
         assert 0 < prior.acceptance.threshold < 1
         assert prior_by_digest(prior.digest) is prior
-
-
-def test_a_prior_that_explains_nothing_is_not_trusted() -> None:
-    iou = np.array([0.1, 0.9, 0.2, 0.8], np.float32)
-    assert explains(iou, iou)
-    assert not explains(1 - iou, iou)
-    assert not explains(np.full(4, 0.5, np.float32), iou), "the mean is no news"

@@ -19,7 +19,7 @@ from backend.learning.prior import Prior
 from backend.learning.promote import judge, total
 from backend.learning.scene import MOST_BOXES, grids_of, view_of
 from backend.learning.trees import fit_trees, no_trees
-from backend.learning.unlabelled import FUSED_SHARPNESS, fuse, propose, see_with_prior
+from backend.learning.unlabelled import propose, see_with_prior
 from backend.learning.whitening import fit_whitening
 from backend.vision.backbones import Backbone, backbone_from_tensors
 from backend.vision.detect import DetectOptions, LabelQuery, look, prepare
@@ -81,17 +81,6 @@ def test_a_hint_decides_between_what_the_prior_holds_equal(plain: Prior) -> None
         )
     without, with_hint = np.mean(overlaps, 0)
     assert with_hint > without + 0.1
-
-
-def test_a_box_is_the_mean_of_its_best_neighbours() -> None:
-    boxes = np.array([[0, 0, 0.5, 0.5], [0, 0, 0.6, 0.5], [0.8, 0.8, 1, 1]], np.float32)
-    rank = np.array([0.7, 0.7 - 1 / FUSED_SHARPNESS, 0.9], np.float32)
-    iou = iou_matrix(boxes[:1], boxes)[0]
-    # By hand: the second counts 1 / e, the third lies elsewhere.
-    weight = np.exp(-1)
-    right = (0.5 + 0.6 * weight) / (1 + weight)
-    np.testing.assert_allclose(fuse(boxes, rank, iou), [0, 0, right, 0.5], atol=1e-5)
-    assert fuse(boxes[2:], rank[2:], np.ones(1, np.float32)).tolist() == boxes[2].tolist()
 
 
 def test_nothing_above_the_threshold_is_no_box(plain: Prior) -> None:
