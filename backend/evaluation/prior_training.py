@@ -205,9 +205,10 @@ def train_prior(
 def _acceptance(ranked: list[tuple[FloatArray, FloatArray, FloatArray]]) -> Acceptance:
     features, hit_50, hit_70 = [], [], []
     for boxes, score, truth in ranked:
-        kept, kept_score, iou = keep_best(boxes, score)
-        features.append(accept_features(kept_score, iou, np.zeros((len(kept), 2), np.float32)))
-        overlap = iou_matrix(kept, truth)
+        kept = keep_best(boxes, score)
+        no_label = np.zeros((len(kept.boxes), 2), np.float32)
+        features.append(accept_features(kept.score, kept.iou, no_label))
+        overlap = iou_matrix(kept.boxes, truth)
         hit_50.append(hits(overlap, LOOSE))
         hit_70.append(hits(overlap, TIGHT))
     values = np.concatenate(features)

@@ -156,13 +156,13 @@ def _predict(
     also = view if head.prior_boxes else None
     proposed = propose_with(head.weights, head.known, grids, also)
     described = describe_all(proposed, head.corners, prior, view)
-    boxes, score, iou = keep_best(described.boxes, head.ranker(described))
-    label, margin = name_boxes(head.naming, name_maps(head.naming, grids), boxes)
-    cut_by, probability = head.acceptance(accept_features(score, iou, margin))
+    kept = keep_best(described.boxes, head.ranker(described))
+    label, margin = name_boxes(head.naming, name_maps(head.naming, grids), kept.boxes)
+    cut_by, probability = head.acceptance(accept_features(kept.score, kept.iou, margin))
     shown = np.flatnonzero(cut_by >= head.acceptance.threshold)
     order = shown[np.argsort(-probability[shown], kind="stable")]
     return Boxes(
-        to_pixels(boxes[order], picture.size_hw),
+        to_pixels(kept.fused[order], picture.size_hw),
         probability[order],
         tuple(head.labels[int(i)] for i in label[order]),
         picture.size_hw,

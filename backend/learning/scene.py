@@ -54,6 +54,20 @@ class Described:
     prior_score: FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What suppression leaves, best first.
+
+    boxes (K, 4): candidates; fused (K, 4): the same averaged with their neighbours, which
+    is where they are shown. score (K,); iou (K, K) of boxes.
+    """
+
+    boxes: FloatArray
+    fused: FloatArray
+    score: FloatArray
+    iou: FloatArray
+
+
 def grids_of(features: PictureFeatures, whitening: Whitening) -> tuple[FloatArray, ...]:
     """A picture's views as (G, G, D) grids."""
     return tuple(whitening.grid(taps) for taps in features.views)
@@ -100,15 +114,12 @@ def prior_score(prior: Prior | None, view: PriorView | None, boxes: FloatArray) 
     return prior.trees(describe(view.maps, boxes, prior.known, view.moment, view.boxes))
 
 
-def keep_best(boxes: FloatArray, score: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Suppression, and each box that is left averaged with its neighbours.
-
-    Boxes (K, 4) and scores (K,), best first, and the IoU (K, K) before the averaging.
-    """
+def keep_best(boxes: FloatArray, score: FloatArray) -> Kept:
+    """Suppression, and each box that is left averaged with its neighbours."""
     iou = iou_matrix(boxes, boxes)
     kept = suppress(boxes, score, iou, MOST_OVERLAP, MOST_BOXES)
     fused = np.array([fuse(boxes, score, iou[at]) for at in kept], np.float32).reshape(-1, 4)
-    return fused, score[kept], iou[np.ix_(kept, kept)]
+    return Kept(boxes[kept], fused, score[kept], iou[np.ix_(kept, kept)])
 
 
 def fuse(boxes: FloatArray, rank: FloatArray, iou: FloatArray) -> FloatArray:

@@ -236,12 +236,12 @@ class Trainer:
         ranker: Ranker,
         naming: Naming | None,
     ) -> Judged:
-        boxes, score, iou = keep_best(found.boxes, ranker(found))
-        label, margin = name_boxes(naming, names, boxes)
+        kept = keep_best(found.boxes, ranker(found))
+        label, margin = name_boxes(naming, names, kept.boxes)
         right = np.equal(label[:, None], np.asarray(one.label, np.float32)[None])
-        overlap = np.where(right, iou_matrix(boxes, one.boxes), 0)
-        features = accept_features(score, iou, margin)
-        return Judged(boxes, label, features, hits(overlap, LOOSE), hits(overlap, TIGHT))
+        overlap = np.where(right, iou_matrix(kept.fused, one.boxes), 0)
+        features = accept_features(kept.score, kept.iou, margin)
+        return Judged(kept.fused, label, features, hits(overlap, LOOSE), hits(overlap, TIGHT))
 
 
 def _dense_sums(boxes: FloatArray, upright: PictureGrids, mirrored: PictureGrids) -> DenseSums:

@@ -19,13 +19,13 @@ def test_a_box_is_the_mean_of_its_best_neighbours() -> None:
 
 def test_what_is_kept_is_fused_with_what_it_suppressed() -> None:
     boxes = np.array([[0, 0, 0.5, 0.5], [0, 0, 0.6, 0.5], [0.8, 0.8, 1, 1]], np.float32)
-    fused, score, iou = keep_best(boxes, np.array([0.7, 0.7, 0.9], np.float32))
-    np.testing.assert_allclose(fused, [[0.8, 0.8, 1, 1], [0, 0, 0.55, 0.5]], atol=1e-6)
-    np.testing.assert_allclose(score, [0.9, 0.7])
-    np.testing.assert_allclose(iou, np.eye(2))
+    kept = keep_best(boxes, np.array([0.7, 0.7, 0.9], np.float32))
+    np.testing.assert_allclose(kept.boxes, boxes[[2, 0]])
+    np.testing.assert_allclose(kept.fused, [[0.8, 0.8, 1, 1], [0, 0, 0.55, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(kept.score, [0.9, 0.7])
+    np.testing.assert_allclose(kept.iou, np.eye(2))
 
 
 def test_no_candidate_is_no_box() -> None:
     nothing = np.zeros((0, 4), np.float32)
-    fused, _, _ = keep_best(nothing, np.zeros(0, np.float32))
-    assert fused.shape == (0, 4)
+    assert keep_best(nothing, np.zeros(0, np.float32)).fused.shape == (0, 4)
