@@ -18,6 +18,7 @@ from backend.jobs.learner import TrainedHead
 from backend.jobs.lessons import labels_of
 from backend.learning.examples import Example
 from backend.learning.matching import TIGHT
+from backend.learning.promote import decide, judge
 from backend.vision.detect import DetectOptions, LabelQuery
 
 
@@ -92,17 +93,19 @@ class ZeroShot:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A head and the time that fitting it took, features not counted."""
+    """A head, whether it would be published, and seconds of fitting without features."""
 
     head: TrainedHead
+    publish: bool
     fit_s: float
 
 
 class Learned:
     """What the product proposes: version 0 with no box accepted, a fitted head after.
 
-    Labels without an accepted box keep to version 0, and options to those that a labelling
-    configuration leaves.
+    A head that is worse than version 0 on the accepted pictures is not published there and
+    does not count here. Labels without an accepted box keep to version 0, and options to
+    those that a labelling configuration leaves.
     """
 
     name, least = "learned", 0
@@ -117,8 +120,9 @@ class Learned:
 
     def propose(self, accepted: Sequence[str], asked: Sequence[str]) -> Proposals:
         trained = self.fit(accepted)
-        if trained is None:
-            return self._version_zero.propose(accepted, asked)
+        if trained is None or not trained.publish:
+            fit_s = trained.fit_s if trained else 0.0
+            return Proposals(self._version_zero.propose(accepted, asked).boxes, fit_s)
         return Proposals(self.boxes(trained.head, asked), trained.fit_s)
 
     def fit(self, accepted: Sequence[str]) -> Trained | None:
@@ -132,7 +136,11 @@ class Learned:
         identity = self._shelf.backbone.identity
         started = time.perf_counter()
         fitted = learner.fit(examples, features, labels, (), identity, lambda share: None)
-        return Trained(fitted.head, time.perf_counter() - started)
+        fit_s = time.perf_counter() - started
+        untaught = self._version_zero.propose((), accepted).boxes
+        known = {one.picture: judge(untaught[one.picture], one.boxes) for one in examples}
+        verdict = decide(fitted.counts, known, allow_chance=False)
+        return Trained(fitted.head, verdict.publish, fit_s)
 
     def boxes(self, head: TrainedHead, asked: Sequence[str]) -> dict[str, Boxes]:
         """What a head proposes, by id, joined with version 0 for labels that it lacks.

@@ -172,7 +172,7 @@ class Training:
         told |= {"metrics": dict(fitted.metrics), "controls": list(fitted.head.controls)}
         if not fitted.head.labels and not fitted.head.controls:
             return self._unpublished("The zero-shot way answers right more often.") | told
-        verdict = decide(fitted.counts, known)
+        verdict = decide(fitted.counts, known, allow_chance=bool(current.number))
         told |= {"why": verdict.reason, "score": verdict.new_score, "judged_on": verdict.pictures}
         if not verdict.publish:
             return {"published": False, "current": current.number} | told

@@ -1,5 +1,4 @@
-"""Whether a new head takes the place of the current one: only where it is not worse, by
-more than chance explains.
+"""Whether a new head takes the place of what is in use: only where it is not worse.
 
 Both are judged on the same accepted pictures, each of them unseen by the one judged: a
 head's counts on pictures it was trained on are those of its out-of-fold predictions, kept
@@ -157,13 +156,16 @@ def worse_answers(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> f
     return frozenset(control for control, ahead in lead.items() if ahead < 0)
 
 
-def decide(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> Verdict:
+def decide(
+    new: Mapping[str, Counts], current: Mapping[str, Counts], *, allow_chance: bool
+) -> Verdict:
     """Judge both on the pictures that both have; equal is not worse.
 
-    Neither boxes nor answers may be worse: boxes by their score, less one standard error of
-    the paired differences of pictures (a first head that was lucky on a few pictures would
-    hold up all that follow); answers by how many are right, of the controls that both have
-    answered on a picture.
+    Neither boxes nor answers may be worse: boxes by their score; answers by how many are
+    right, of the controls that both have answered on a picture. allow_chance: the score may
+    fall behind by one standard error of the paired differences of pictures. It is for heads
+    against heads: one that was lucky on a few pictures would hold up all that follow, and
+    they know more. What was never taught has no such excuse to be replaced.
     """
     shared = sorted(new.keys() & current.keys())
     ours = total(new[picture] for picture in shared).score
@@ -172,8 +174,11 @@ def decide(new: Mapping[str, Counts], current: Mapping[str, Counts]) -> Verdict:
         return Verdict(
             True, ours, theirs, 0, "The current head was trained on other labels of every picture."
         )
-    chance = _standard_error([new[one].score - current[one].score for one in shared])
-    told = f"{ours:.3f} against {theirs:.3f} (± {chance:.3f}) on {len(shared)} pictures"
+    told = f"{ours:.3f} against {theirs:.3f} on {len(shared)} pictures"
+    chance = 0.0
+    if allow_chance:
+        chance = _standard_error([new[one].score - current[one].score for one in shared])
+        told += f", by chance {chance:.3f}"
     answered = [
         (right, current[picture].answers[control])
         for picture in shared

@@ -120,10 +120,16 @@ def answers(boxes: Counts | None = None, **right: int) -> Counts:
 def test_never_worse(
     new: Mapping[str, Counts], current: Mapping[str, Counts], publish: bool, judged_on: int
 ) -> None:
-    verdict = decide(new, current)
+    verdict = decide(new, current, allow_chance=True)
     assert verdict.publish is publish
     assert verdict.pictures == judged_on
     assert verdict.reason
+
+
+def test_no_chance_is_allowed_against_what_was_never_taught() -> None:
+    new, current = {"p": BAD, "q": FAIR}, {"p": GOOD, "q": BAD}
+    assert decide(new, current, allow_chance=True).publish
+    assert not decide(new, current, allow_chance=False).publish
 
 
 def test_each_picture_is_unseen_by_the_one_judged() -> None:
