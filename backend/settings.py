@@ -203,7 +203,7 @@ class Settings(BaseSettings):
         description="Trained heads kept of a project, the newest and the one in use.",
     )
     feature_cache_bytes: PositiveInt = Field(
-        2048 * MIB,
+        4096 * MIB,
         alias="FEATURE_CACHE_BYTES",
         description="Most bytes of picture features kept under DATA_DIR, oldest first out.",
     )
