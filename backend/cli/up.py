@@ -22,8 +22,10 @@ from backend.logs import configure_logs
 from backend.settings import Settings, load_settings
 from backend.store.connection import connect
 from backend.store.embedded import EmbeddedRedis
+from backend.store.fleet import Fleet
 from backend.vision.choice import stands_for
 
+_BACKBONE_S = 30.0
 _SERVER_START_S = 60.0
 _SERVER_STOP_S = 15.0
 
@@ -52,8 +54,9 @@ def command() -> None:
         stack.callback(_stop, server)
         supervisor = Supervisor(settings, connection, slots + train_slots, environment)
         stack.callback(supervisor.stop)
-        server.start()
         supervisor.start()
+        _wait_for_backbone(settings, Fleet(connection), supervisor, signals.stopped)
+        server.start()
         if _wait_for_server(settings, server, supervisor, signals.stopped):
             _say_how_to_connect(settings, slots, time.monotonic() - began_s)
         while not signals.stopped():
@@ -83,6 +86,23 @@ def _serve_command() -> list[str]:
 def _stop(server: KeptChild) -> None:
     server.signal(signal.SIGTERM)
     server.end(time.monotonic() + _SERVER_STOP_S)
+
+
+def _wait_for_backbone(
+    settings: Settings, fleet: Fleet, supervisor: Supervisor, stopped: Callable[[], bool]
+) -> None:
+    """On the very first start, hold the server until a worker has told its backbone.
+
+    Every version is named after it: Label Studio would be told one name at /setup and get
+    predictions of another. A worker that fails says why by itself, and /health repeats it.
+    """
+    until_s = time.monotonic() + _BACKBONE_S
+    while fleet.identity() is None and time.monotonic() < until_s and not stopped():
+        supervisor.tick()
+        living = fleet.alive(settings.worker_lost_s)
+        if living and all(worker.state == "failed" for worker in living):
+            return
+        time.sleep(TICK_S)
 
 
 def _wait_for_server(
