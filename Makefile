@@ -64,8 +64,8 @@ test-real: setup-dev setup-real ## only the tests against a real Label Studio an
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -m real
 
 test: setup-dev setup-real lint ## everything: set up, check and all tests
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q --reruns 1 -n 2 -m "not real"
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q --reruns 1 -m real
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -raR --reruns 1 -n 2 -m "not real"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -raR --reruns 1 -m real
 
 format: setup-dev ## format and repair what ruff can
 	@$(VENV)/bin/ruff format -q . && $(VENV)/bin/ruff check -q --fix .
