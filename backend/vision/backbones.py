@@ -115,16 +115,21 @@ class Backbone:
         bias = self._taken_apart(features, class_index).bias
         return bias if class_index.ndim == 2 else bias[:, 0]
 
-    def differentiable_logits(self, images_u8: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised pixels (B, 3, S, S), a leaf, and the logits (B, classes) they lead to.
+    def normalised(self, images_u8: Tensor) -> Tensor:
+        """(B, 3, S, S) float32 on the device: the pixels as the network reads them.
 
-        In float32 and with gradients towards the pixels; the parameters get none.
-        Raises: ShapeError.
+        0 is the mean colour of the training pictures. Raises: ShapeError.
         """
         self._check(images_u8)
-        pixels, cells = self.runtime.differentiable(images_u8)
-        with torch.enable_grad():
-            return pixels, self.head(cells)
+        return self.runtime.normalised(images_u8)
+
+    def logits_at(self, pixels: Tensor) -> Tensor:
+        """(B, classes) float32 class scores at normalised pixels, which stay as they are.
+
+        With the gradients that autograd records for the pixels; the parameters get none.
+        """
+        scores: Tensor = self.head(self.runtime.cells_at(pixels))
+        return scores
 
     def _taken_apart(self, features: Features, class_index: Tensor) -> ClassMaps:
         count = len(features.cells_bchw)

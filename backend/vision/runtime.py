@@ -37,8 +37,12 @@ class Runtime(Protocol):
         """The same cells, with what the trunk computed on its way, in one pass."""
         ...
 
-    def differentiable(self, images_u8: Tensor) -> tuple[Tensor, Tensor]:
-        """The normalised pixels as a leaf that wants a gradient, and float32 cells of them."""
+    def normalised(self, images_u8: Tensor) -> Tensor:
+        """(B, 3, S, S) float32 on the runtime's device: what the trunk reads."""
+        ...
+
+    def cells_at(self, pixels: Tensor) -> Tensor:
+        """Float32 cells of any normalised pixels, with the gradients that autograd records."""
         ...
 
 
@@ -80,22 +84,20 @@ class TorchRuntime:
 
     def cells(self, images_u8: Tensor) -> Tensor:
         with torch.inference_mode(), self._autocast(self.precision):
-            return cast(Tensor, self.trunk(self._normalise(images_u8))).float()
+            return cast(Tensor, self.trunk(self.normalised(images_u8))).float()
 
     def cells_and_taps(self, images_u8: Tensor) -> Tapped:
         if self._tapped is None:
             self._tapped = tapped(self.trunk)
         with torch.inference_mode(), self._autocast(self.precision):
-            cells, taps = self._tapped(self._normalise(images_u8))
+            cells, taps = self._tapped(self.normalised(images_u8))
             return cells.float(), tuple(tap.float() for tap in taps)
 
-    def differentiable(self, images_u8: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            pixels = self._normalise(images_u8).requires_grad_(True)
-            # A copy, because the first layer may work in place and a leaf must not change.
-            return pixels, self.trunk(pixels.clone())
+    def cells_at(self, pixels: Tensor) -> Tensor:
+        # A copy, because the first layer may work in place and a leaf must not change.
+        return cast(Tensor, self.trunk(pixels.clone()))
 
-    def _normalise(self, images_u8: Tensor) -> Tensor:
+    def normalised(self, images_u8: Tensor) -> Tensor:
         on_device = images_u8.to(self.device, non_blocking=True)
         return on_device.to(torch.float32).sub_(self._mean).div_(self._std)
 
@@ -111,7 +113,7 @@ class TorchRuntime:
         picture = _check_picture().to(self.device)
         exact = self.cells(picture)
         with torch.inference_mode(), self._autocast(wanted):
-            fast = self.trunk(self._normalise(picture)).float()
+            fast = self.trunk(self.normalised(picture)).float()
         error = float((fast - exact).norm() / exact.norm().clamp_min(1e-12))
         accepted = error <= LOW_PRECISION_TOLERANCE  # a NaN is not
         log.info("precision_checked", dtype=str(wanted), error=round(error, 5), accepted=accepted)

@@ -138,8 +138,8 @@ def test_nothing_is_left_on_the_network(tiny_pooled: Backbone) -> None:
     for _ in range(3):
         features = tiny_pooled.features(random_images(1))
         tiny_pooled.class_maps(features, torch.tensor([1]))
-        pixels, logits = tiny_pooled.differentiable_logits(random_images(1))
-        torch.autograd.grad(logits[0, 0], pixels)
+        pixels = tiny_pooled.normalised(random_images(1)).requires_grad_(True)
+        torch.autograd.grad(tiny_pooled.logits_at(pixels)[0, 0], pixels)
     assert hooks() == 0
     assert not any(module.training for module in modules)
     assert not any(p.requires_grad or p.grad is not None for m in modules for p in m.parameters())

@@ -45,6 +45,24 @@ def test_what_is_registered() -> None:
         "squeezenet1_1",
         "vgg16",
     )
-    assert saliency.names() == ("cam", "gradient", "norm", "objects")
+    assert saliency.names() == (
+        "ablationcam",
+        "cam",
+        "deconvnet",
+        "eigencam",
+        "gradcam",
+        "gradcam++",
+        "gradient",
+        "guided_backprop",
+        "hirescam",
+        "input_x_gradient",
+        "integrated_gradients",
+        "layercam",
+        "norm",
+        "objects",
+        "scorecam",
+        "smoothgrad",
+        "xgradcam",
+    )
     assert boxes.names() == ("quantile_grabcut", "threshold")
     assert all(saliency.get(name).box_rule in boxes.names() for name in saliency.names())

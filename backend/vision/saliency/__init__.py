@@ -1,6 +1,14 @@
 """Where a network looked: one file a family of methods."""
 
-from backend.vision.saliency import cam, gradient, objectness
+from backend.vision.saliency import (
+    ablation_cam,
+    cam,
+    eigen_cam,
+    gradient,
+    gradient_cam,
+    objectness,
+    score_cam,
+)
 from backend.vision.saliency.cam import OBJECTS
 from backend.vision.saliency.registry import SALIENCY, SaliencyMethod, Target
 
@@ -9,11 +17,15 @@ __all__ = [
     "SALIENCY",
     "SaliencyMethod",
     "Target",
+    "ablation_cam",
     "cam",
+    "eigen_cam",
     "get",
     "gradient",
+    "gradient_cam",
     "names",
     "objectness",
+    "score_cam",
 ]
 
 

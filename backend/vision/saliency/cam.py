@@ -23,15 +23,19 @@ def activation(looked: Looked, target: Target) -> Tensor:
         return (maps * target.weight[:, :, None, None]).sum(1)
 
 
+def beside_norm(looked: Looked, maps: Tensor) -> Tensor:
+    """(B, h, w) sum of the maps and the feature norm, both stretched."""
+    with torch.inference_mode():
+        return stretch(maps) + stretch(feature_norm(looked.features.cells_bchw))
+
+
 def cam_without_class(looked: Looked, target: Target) -> SaliencyMap:
     """Mean of the stretched map of the target and the stretched feature norm.
 
     The classes a network takes an unknown thing for are wrong but lie on the thing, and
     the norm covers more of it than its telling part.
     """
-    with torch.inference_mode():
-        whole = stretch(feature_norm(looked.features.cells_bchw))
-        return to_saliency(stretch(activation(looked, target)) + whole)
+    return to_saliency(beside_norm(looked, activation(looked, target)))
 
 
 @saliency(OBJECTS, box_rule="threshold", without_class=cam_without_class)
