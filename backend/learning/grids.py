@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from backend.domain import FloatArray
 from backend.learning.features import PictureFeatures
 from backend.learning.scene import grids_of
+from backend.learning.side_by_side import side_by_side
 from backend.learning.whitening import Whitening
 
 KEPT_BYTES = 256 * 1024**2
@@ -38,7 +39,9 @@ class Grids:
 
     def first(self, picture: str) -> tuple[PictureGrids, PictureGrids]:
         """Upright and mirrored."""
-        upright, mirrored = (grids_of(one, self._whitening) for one in self._features[picture])
+        upright, mirrored = side_by_side(
+            lambda one: grids_of(one, self._whitening), *self._features[picture]
+        )
         taken = sum(grid.nbytes for grid in upright)
         if taken <= self._room_bytes:
             self._kept[picture] = upright

@@ -34,6 +34,7 @@ from backend.learning.scene import (
     propose_with,
     view_of,
 )
+from backend.learning.side_by_side import side_by_side
 from backend.learning.true_looks import naming_of, true_looks
 
 _KNOWN = 64
@@ -246,10 +247,13 @@ class Trainer:
 
 def _dense_sums(boxes: FloatArray, upright: PictureGrids, mirrored: PictureGrids) -> DenseSums:
     """Of one picture both ways round; targets of the turned one are those of turned boxes."""
-    both = [(grid, boxes) for grid in upright] + [(grid, mirror(boxes)) for grid in mirrored]
-    return DenseSums.of(
-        [grid for grid, _ in both], [targets(true, grid.shape[0]) for grid, true in both]
-    )
+
+    def sums(way: tuple[PictureGrids, FloatArray]) -> DenseSums:
+        grids, true = way
+        return DenseSums.of(grids, [targets(true, grid.shape[0]) for grid in grids])
+
+    one, other = side_by_side(sums, (upright, boxes), (mirrored, mirror(boxes)))
+    return one + other
 
 
 def _spread(known: FloatArray) -> FloatArray:
