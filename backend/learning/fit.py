@@ -46,7 +46,8 @@ def fit(
 
     features: upright and mirrored, by ``Example.picture``; each is asked for when it is
     looked at. labels: those that the head shall know; boxes of others are left out.
-    Two cores at most; the bytes do not depend on how many there are. Raises: RequestError without a single box.
+    Two cores at most; the bytes do not depend on how many there are.
+    Raises: RequestError without a single box.
     """
     begun_s = time.perf_counter()
     used = [example for example in examples if example.picture in features]
