@@ -152,7 +152,8 @@ def _predict(
     head: Head, prior: Prior | None, whitening: Whitening, picture: PictureFeatures
 ) -> Boxes:
     grids = grids_of(picture, whitening)
-    view = view_of(prior, grids) if prior else None
+    leans = head.prior_boxes or head.ranker.prior_share > 0
+    view = view_of(prior, grids) if prior and leans else None
     also = view if head.prior_boxes else None
     proposed = propose_with(head.weights, head.known, grids, also)
     described = describe_all(proposed, head.corners, prior, view)
