@@ -38,7 +38,8 @@ class DetectOptions:
 
     saliency, box_rule: registry names; box_rule None: the method's own. ``detect`` draws
     OBJECTS as the map that it falls back to.
-    extra: further options of the box rule by name, as text, with or without "model_".
+    extra: further options of the method and of the box rule, as text, with or without
+    "model_".
     """
 
     saliency: str = OBJECTS
@@ -72,7 +73,9 @@ def detect(
         if not group:
             continue
         rows = looked.select(torch.tensor([question.row for question in group]))
-        maps = draw(rows, _target(rows, [question.named.classes for question in group]))
+        maps = draw(
+            rows, _target(rows, [question.named.classes for question in group]), options.extra
+        )
         for question, values_hw in zip(group, maps.values_bhw, strict=True):
             drawn = rule(values_hw, pictures[question.row], options.extra)
             found[question.row].append(_scored(drawn, question.named, labels))

@@ -10,8 +10,8 @@ import numpy as np
 
 from backend.domain import UNNAMED, BoolArray, Boxes, FloatArray, Picture, U8Array, clip_xyxy_px
 from backend.vision.boxes.components import component_boxes, contrast, resize_map, scale_boxes
-from backend.vision.boxes.options import read_options, within
 from backend.vision.boxes.registry import box_rule
+from backend.vision.options import read_options, within
 
 _GLARING = 0.99
 """Quantile of the map above which differences do not count."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from backend.domain import UNNAMED, Boxes, FloatArray, Picture, clip_xyxy_px
 from backend.vision.boxes.components import component_boxes, contrast, resize_map, scale_boxes
-from backend.vision.boxes.options import read_options, within
 from backend.vision.boxes.registry import box_rule
+from backend.vision.options import read_options, within
 
 _GRID = 160
 """Side of the grid on which a coarse map is cut: one part in 160 is finer than any map."""
