@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +10,17 @@ from pathlib import Path
 
 import structlog
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.domain import BackboneIdentity
 from backend.errors import ConfigError, ShapeError, WeightsUnavailable
-from backend.vision.architectures import ARCHITECTURES, Architecture, ClassMaps, Head
+from backend.vision.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    ClassMaps,
+    Head,
+    PooledLinearHead,
+)
 from backend.vision.choice import AUTO, EMBEDDED, PREFERRED, hint
 from backend.vision.classes import ClassMatcher, ClassName, imagenet_classes
 from backend.vision.runtime import Runtime, TorchRuntime
@@ -130,6 +137,19 @@ class Backbone:
         """
         scores: Tensor = self.head(self.runtime.cells_at(pixels))
         return scores
+
+    def classifying(self, weight: Tensor, bias: Tensor, classes: tuple[ClassName, ...]) -> Backbone:
+        """The same trunk under another head: the mean over cells, then a linear layer.
+
+        weight: (K, C) over the channels of the cells. bias: (K,). classes: K names. What
+        explains a class of the network explains one of these as well.
+        """
+        linear = nn.Linear(weight.shape[1], weight.shape[0])
+        linear.load_state_dict({"weight": weight, "bias": bias})
+        other = copy.copy(self)
+        other.head = PooledLinearHead(linear).eval().requires_grad_(False).to(self.device)
+        other.classes, other.matcher = classes, ClassMatcher(classes)
+        return other
 
     def _taken_apart(self, features: Features, class_index: Tensor) -> ClassMaps:
         count = len(features.cells_bchw)

@@ -183,3 +183,14 @@ def test_reference_outputs_of_published_weights(name: str, shared_data: Path) ->
     np.testing.assert_allclose(
         cells.mean((2, 3)).numpy(), reference["pooled_features"].reshape(1, -1), atol=1e-3, rtol=0
     )
+
+
+def test_another_head_on_the_same_trunk(tiny_pooled: Backbone) -> None:
+    images = random_images(2)
+    features = tiny_pooled.features(images)
+    weight, bias = torch.randn(2, features.cells_bchw.shape[1]), torch.randn(2)
+    other = tiny_pooled.classifying(weight, bias, (ClassName("", "left"), ClassName("", "right")))
+    pooled = features.cells_bchw.mean((2, 3))
+    torch.testing.assert_close(other.logits(other.features(images)), pooled @ weight.T + bias)
+    assert other.matcher.match(["right"]) == (1,)
+    assert tiny_pooled.logits(features).shape == (2, 1000)

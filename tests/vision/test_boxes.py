@@ -9,9 +9,9 @@ from backend.domain import UNNAMED, FloatArray, iou_matrix
 from backend.errors import LabelConfigInvalid
 from backend.vision import boxes
 from backend.vision.boxes.components import component_boxes, contrast
-from backend.vision.options import read_options
 from backend.vision.boxes.quantile_grabcut import GrabCutOptions
 from backend.vision.boxes.threshold import ThresholdOptions
+from backend.vision.options import read_options
 from tests.vision.conftest import as_picture, drawn_picture
 
 
