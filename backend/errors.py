@@ -9,7 +9,9 @@ BackendError
 │   └── ImageSetInvalid    pictures with true boxes, for a measurement, cannot be read
 ├── RequestError           a call is malformed
 │   ├── RequestTooLarge    too many bytes, or too many tasks
-│   └── JobNotFound
+│   ├── JobNotFound
+│   ├── ProjectNotFound    Label Studio never set the project up here
+│   └── TaskNotFound
 ├── MediaError             a picture cannot be had
 │   ├── MediaMissing       the task's data has no address, or the address has no picture
 │   ├── MediaForbidden     address refused by a guard, or by its host
@@ -21,9 +23,12 @@ BackendError
 │   └── LabelStudioUnreachable
 ├── StoreUnavailable       Redis cannot be reached, or holds another schema
 ├── ShapeError             an array has not the documented shape
+├── WorkersMissing         nobody is there to do the work
+├── DeadlinePassed         the work goes on, its result comes too late for this call
 ├── ChildFailed            a process started for a demonstration ended or never answered
 └── JobError
     ├── JobCancelled
+    ├── JobRefused         a job found that its call cannot be served; told as that error
     ├── JobForbidden       a job names a function that workers do not run
     └── BackboneMismatch   a job was made for weights this worker does not have
 """
@@ -95,6 +100,14 @@ class JobNotFound(RequestError):
     code, status = "job_not_found", 404
 
 
+class ProjectNotFound(RequestError):
+    code, status = "project_not_found", 404
+
+
+class TaskNotFound(RequestError):
+    code, status = "task_not_found", 404
+
+
 class MediaError(BackendError):
     code, status = "media", 422
 
@@ -145,6 +158,14 @@ class ShapeError(BackendError):
     code = "shape"
 
 
+class WorkersMissing(BackendError):
+    code, status, retry = "no_workers", 503, True
+
+
+class DeadlinePassed(BackendError):
+    code, status, retry = "deadline_passed", 504, True
+
+
 class ChildFailed(BackendError):
     code = "child_failed"
 
@@ -155,6 +176,15 @@ class JobError(BackendError):
 
 class JobCancelled(JobError):
     code, status = "job_cancelled", 409
+
+
+class JobRefused(JobError):
+    """code, status: of the error that the job met in its worker."""
+
+    def __init__(self, code: str, status: int, what: str, remedy: str) -> None:
+        self.code = code
+        self.status = status
+        super().__init__(what, remedy)
 
 
 class JobForbidden(JobError):

@@ -18,6 +18,7 @@ from label_studio_ml.model import LabelStudioMLBase, ModelWrapper
 from backend.domain import Task
 from backend.errors import StoreUnavailable
 from backend.jobs.enqueue import Dispatcher, PredictCall
+from backend.labelstudio.interaction import asked_context
 from backend.settings import Settings, load_settings
 from backend.store.connection import connect
 from backend.store.embedded import running_url
@@ -64,6 +65,7 @@ class SaliencyBackend(LabelStudioMLBase):
                 label_config=self.label_config or "",
                 tasks=tuple(Task(task.get("id"), task.get("data") or {}) for task in tasks),
                 queue="interactive" if len(tasks) == 1 else "predict",
+                context=asked_context(kwargs.get("context")),
             )
         )
         settings = self._settings

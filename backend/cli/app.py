@@ -42,6 +42,7 @@ COMMANDS = {
     "next": Command("backend.cli.next_tasks", "List the tasks to be done next."),
     "report": Command("backend.cli.report", "Tell what proposals saved a team."),
     "evaluate": Command("backend.cli.evaluate", "Measure the learning curve of a project."),
+    "explain": Command("backend.cli.explain", "Draw where methods look for a label."),
     "bench": Command("backend.cli.bench", "Measure on labelled pictures.", group=True),
     "backbones": Command("backend.cli.backbones", "List the networks that BACKBONE may name."),
     "train-prior": Command(

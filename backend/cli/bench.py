@@ -12,4 +12,7 @@ COMMANDS = {
     "next": Command(
         "backend.cli.bench_next", "Whether choosing the next pictures saves annotations."
     ),
+    "saliency": Command(
+        "backend.cli.bench_saliency", "Which saliency methods point right, show why, are fast."
+    ),
 }

@@ -220,7 +220,10 @@ def check_labels(spec: LabelSpec, task: Task | None, classes: Sequence[ClassName
             if not names:
                 unmatched.append(label.value)
         name, detail = f"labels of {control.name}", "; ".join(shown_map) + "."
-        if not labels:
+        if control.values is not None:
+            told = "Answered from accepted values; nothing before they were learned."
+            checks.append(Check(f"values of {control.name}", "ok", told))
+        elif not labels:
             checks.append(
                 Check(name, "problem", "There is no label.", "Add labels to the configuration.")
             )

@@ -86,8 +86,13 @@ def show(result: Result, machine: dict[str, Any], as_json: bool, plot: Path | No
 
 def write_text(path: Path, text: str) -> None:
     """Write a file. Raises: ConfigError where that is not possible."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same of bytes."""
     try:
-        path.write_text(text, "utf-8")
+        path.write_bytes(content)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error}.", "Name another place.") from None
 

@@ -111,7 +111,11 @@ class Learned:
     name, least = "learned", 0
 
     def __init__(
-        self, shelf: Shelf, examples: Mapping[str, Example], version_zero: Proposer, labels: int
+        self,
+        shelf: Shelf,
+        examples: Mapping[str, Example],
+        version_zero: Proposer,
+        labels: Sequence[LabelQuery],
     ) -> None:
         self._shelf = shelf
         self._examples = examples
@@ -149,22 +153,27 @@ class Learned:
         which are finer where objects are small.
         """
         options, known = DetectOptions(), frozenset(head.labels)
-        lacking = asked if len(known) < self._labels else ()
-        others = self._version_zero.propose((), lacking).boxes
+        lacking = any(label.value not in known for label in self._labels)
         found: dict[str, Boxes] = {}
         for at in range(0, len(asked), BATCH):
             part = asked[at : at + BATCH]
             features = list(self._shelf.upright(part, small=head.small))
-            for one, boxes in zip(part, self._shelf.learner.predict(head, features), strict=True):
-                other = others.get(one, Boxes.empty(boxes.size_hw))
-                whole = joined(boxes, other, known)
-                found[one] = whole.best(options.max_boxes, options.score_threshold)
+            boxes = self._shelf.learner.predict(head, features)
+            if lacking:
+                others = self._version_zero.propose((), part).boxes
+                beside = [others[one] for one in part]
+                evidence = self._shelf.sight(part, objects=True)[1].evidence
+                boxes = joined(boxes, beside, evidence, self._labels, known, few=head.few)
+            found |= {
+                one: own.best(options.max_boxes, options.score_threshold)
+                for one, own in zip(part, boxes, strict=True)
+            }
         return found
 
 
 def learned_on(bed: Bed, version_zero: Proposer) -> Learned:
     """The product's own way on a set."""
-    return Learned(bed.shelf, bed.examples, version_zero, len(bed.labels))
+    return Learned(bed.shelf, bed.examples, version_zero, bed.labels)
 
 
 def zero_shot_on(bed: Bed) -> ZeroShot:

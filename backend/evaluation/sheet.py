@@ -1,80 +1,131 @@
-"""A sheet that shows pictures beside their maps and boxes."""
+"""A sheet that shows what methods make of pictures: a row a method, a panel a step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from backend.domain import UNNAMED, Boxes, FloatArray, Picture, U8Array
+from backend.domain import Picture, U8Array
+from backend.vision.boxes.steps import Steps
+from backend.vision.explain import Explanation
+from backend.vision.overlay import cut_out, fitted, overlay, with_boxes, with_seeds, write
+from backend.vision.units import Unit
 
-_BOX_RGB = (255, 64, 64)
+PANELS = ("picture", "map", "seeds", "mask", "component", "boxes")
+"""From left to right. Seeds: surely object green, surely ground blue."""
+
 _PAPER = 255
 _GAP_PX = 6
+_LINE_PX = 20
+_BASE_PX = 14
+"""From the top of a line of text to its base line."""
+
+_WIDEST = 3
+"""A panel's width by its height, at most; of a wider picture it is less high."""
+
+_LETTER_PX = 9
+"""Of the widest letters; a line that is longer than the panels widens the sheet."""
 
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """One row: the picture, the map over it, the boxes on it.
+    """One method on one picture. caption: a line above its panels, "" for none."""
 
-    values_hw: (h, w) float32 in 0..1, of any size.
-    """
-
+    caption: str
     picture: Picture
-    values_hw: FloatArray
-    boxes: Boxes
+    explanation: Explanation
 
 
-def draw_sheet(rows: Sequence[SheetRow], height_px: int = 240) -> U8Array:
-    """(H, W, 3) uint8 RGB: a row of three panels for each, all panels height_px high."""
-    drawn = [
-        [
-            _panel(row.picture.rgb_u8, height_px),
-            _panel(overlay(row.picture.rgb_u8, row.values_hw), height_px),
-            _with_boxes(row, height_px),
-        ]
-        for row in rows
-    ]
-    lines = [_beside(panels) for panels in drawn]
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with the rows below it."""
+
+    heading: str
+    rows: tuple[SheetRow, ...]
+
+
+def draw_sheet(sections: Sequence[Section], height_px: int = 200) -> U8Array:
+    """(H, W, 3) uint8 RGB: panels at most height_px high, named by ``PANELS`` above each."""
+    lines: list[U8Array] = []
+    for section in sections:
+        lines.append(_text_line(section.heading))
+        for row in section.rows:
+            panels = _panels(row, height_px)
+            lines += [_text_line(row.caption), _names(panels), _beside(panels)]
+    return _stacked(lines)
+
+
+def draw_units(found: Sequence[Unit], pictures: Sequence[Picture], height_px: int = 160) -> U8Array:
+    """(H, W, 3) uint8 RGB: a row a channel with the pictures that excite it, tinted where.
+
+    found: of these pictures, by their position.
+    """
+    lines: list[U8Array] = []
+    for one in found:
+        lines.append(
+            _text_line(f"channel {one.channel}: weight {one.weight:.3f}, adds {one.share:.3f}")
+        )
+        small = [_panel(pictures[at], height_px) for at in one.pictures]
+        lines.append(_beside([overlay(*both) for both in zip(small, one.maps_khw, strict=True)]))
+    return _stacked(lines)
+
+
+def _stacked(lines: Sequence[U8Array]) -> U8Array:
     width = max((line.shape[1] for line in lines), default=1)
     padded = [
-        np.pad(line, ((0, _GAP_PX), (0, width - line.shape[1]), (0, 0)), constant_values=_PAPER)
+        np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0)), constant_values=_PAPER)
         for line in lines
     ]
-    return np.concatenate(padded) if padded else np.full((1, 1, 3), _PAPER, np.uint8)
+    return np.concatenate(padded) if padded else _blank(1, 1)
 
 
-def overlay(rgb_u8: U8Array, values_hw: FloatArray) -> U8Array:
-    """The picture tinted by a map: blue where it is 0, red where it is 1."""
-    height, width = rgb_u8.shape[:2]
-    fine = cv2.resize(values_hw, (width, height), interpolation=cv2.INTER_LINEAR)
-    levels = np.asarray(np.clip(fine, 0, 1) * 255, np.uint8)
-    tint = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
-    return np.asarray(cv2.addWeighted(rgb_u8, 0.5, tint, 0.5, 0), np.uint8)
+def _panels(row: SheetRow, height_px: int) -> list[U8Array]:
+    small = _panel(row.picture, height_px)
+    explanation = row.explanation
+    return [
+        small,
+        overlay(small, explanation.values_hw),
+        _step(small, explanation, lambda one: with_seeds(small, one.sure_hw, one.ground_hw)),
+        _step(small, explanation, lambda one: cut_out(small, one.mask_hw)),
+        _step(small, explanation, lambda one: cut_out(small, one.component_hw)),
+        with_boxes(small, explanation.boxes),
+    ]
 
 
-def _with_boxes(row: SheetRow, height_px: int) -> U8Array:
-    panel = _panel(row.picture.rgb_u8, height_px)
-    height, width = row.boxes.size_hw
-    scale = np.array([panel.shape[1] / width, panel.shape[0] / height] * 2)
-    for box, score, label in zip(row.boxes.xyxy_px, row.boxes.score, row.boxes.label, strict=True):
-        x0, y0, x1, y1 = (int(v) for v in np.round(box * scale))
-        cv2.rectangle(panel, (x0, y0), (x1 - 1, y1 - 1), _BOX_RGB, 2)
-        name = f"{label} {score:.2f}" if label != UNNAMED else f"{score:.2f}"
-        at = (x0 + 3, max(14, y0 + 14))
-        for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(panel, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness)
-    return panel
+def _panel(picture: Picture, height_px: int) -> U8Array:
+    return fitted(picture.rgb_u8, height_px, _WIDEST * height_px)
 
 
-def _panel(rgb_u8: U8Array, height_px: int) -> U8Array:
-    width_px = max(1, round(rgb_u8.shape[1] * height_px / rgb_u8.shape[0]))
-    resized = cv2.resize(rgb_u8, (width_px, height_px), interpolation=cv2.INTER_AREA)
-    return np.array(resized, np.uint8)
+def _step(small: U8Array, explanation: Explanation, draw: Callable[[Steps], U8Array]) -> U8Array:
+    if explanation.steps is None:  # the rule has no such step
+        return _blank(small.shape[0], small.shape[1])
+    return draw(explanation.steps)
+
+
+def _names(panels: Sequence[U8Array]) -> U8Array:
+    line = _blank(_LINE_PX, sum(panel.shape[1] + _GAP_PX for panel in panels))
+    left = 0
+    for name, panel in zip(PANELS, panels, strict=True):
+        if panel.shape[1] >= _LETTER_PX * len(name):
+            write(line, name, (left, _BASE_PX), outlined=False)
+        left += panel.shape[1] + _GAP_PX
+    return line
+
+
+def _text_line(text: str) -> U8Array:
+    line = _blank(_LINE_PX if text else 1, max(1, _LETTER_PX * len(text)))
+    if text:
+        write(line, text, (0, _BASE_PX), outlined=False)
+    return line
 
 
 def _beside(panels: Sequence[U8Array]) -> U8Array:
-    gap = np.full((panels[0].shape[0], _GAP_PX, 3), _PAPER, np.uint8)
-    return np.concatenate([part for panel in panels for part in (panel, gap)], 1)
+    gap = _blank(panels[0].shape[0], _GAP_PX)
+    row = np.concatenate([part for panel in panels for part in (panel, gap)], 1)
+    return np.pad(row, ((0, _GAP_PX), (0, 0), (0, 0)), constant_values=_PAPER)
+
+
+def _blank(height_px: int, width_px: int) -> U8Array:
+    return np.full((height_px, width_px, 3), _PAPER, np.uint8)

@@ -12,7 +12,7 @@ from backend.jobs.learner import FeaturePair, Learner
 from backend.jobs.sight import Eyes
 from backend.vision.backbones import Backbone
 from backend.vision.detect import DetectOptions, LabelQuery, prepare
-from backend.vision.objects import find
+from backend.vision.objects import Sight, find
 from backend.vision.saliency import OBJECTS
 
 BATCH = 8
@@ -66,19 +66,23 @@ class Shelf:
         self, ids: Sequence[str], labels: Sequence[LabelQuery], options: DetectOptions
     ) -> dict[str, Boxes]:
         """What is found with nothing accepted, as a worker finds it."""
-        eyes = Eyes(self.backbone, self.learner, objects=options.saliency == OBJECTS)
         found: dict[str, Boxes] = {}
         for part in _batches(ids):
-            pictures = [self._read(picture_id) for picture_id in part]
-            squares_u8 = np.stack([prepare(one, self.backbone.size_px) for one in pictures])
-            features = None
-            if eyes.reads_features:
-                features = list(self.upright(part, small=False))
-            else:
-                self._on_forward(len(part))
-            sight = eyes.look(pictures, squares_u8, features)
+            pictures, sight = self.sight(part, objects=options.saliency == OBJECTS)
             found.update(zip(part, find(sight, pictures, labels, options), strict=True))
         return found
+
+    def sight(self, ids: Sequence[str], *, objects: bool) -> tuple[list[Picture], Sight]:
+        """A batch of pictures, and what a worker answers from that has no head."""
+        eyes = Eyes(self.backbone, self.learner, objects=objects)
+        pictures = [self._read(picture_id) for picture_id in ids]
+        squares_u8 = np.stack([prepare(one, self.backbone.size_px) for one in pictures])
+        features = None
+        if eyes.reads_features:
+            features = list(self.upright(ids, small=False))
+        else:
+            self._on_forward(len(ids))
+        return pictures, eyes.look(pictures, squares_u8, features)
 
     def _features(self, ids: Sequence[str], small: bool, *, mirrored: bool) -> Iterator[Any]:
         digest = self.backbone.identity.digest

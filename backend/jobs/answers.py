@@ -10,14 +10,14 @@ from backend.domain import UNNAMED, Boxes, Picture, concat_boxes, iou_matrix
 from backend.jobs.addresses import Look
 from backend.jobs.sight import method_of
 from backend.labelstudio.labelspec import Control, LabelName
-from backend.labelstudio.prediction import FoundBoxes, FoundChoices
+from backend.labelstudio.prediction import Found, FoundBoxes, FoundChoices, FoundNumber
 from backend.learning.choices import Opinion
+from backend.learning.regression import Estimate
 from backend.settings import Settings
 from backend.vision.detect import DetectOptions, LabelQuery, classify
 from backend.vision.evidence import SEEN
-from backend.vision.objects import Sight, find
-
-Found = FoundBoxes | FoundChoices
+from backend.vision.look import Looked
+from backend.vision.objects import Sight, find, rename
 
 RIVAL = 0.5
 """With several choices allowed, those of at least this share of the best one's probability
@@ -30,15 +30,18 @@ DISPLACED_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LearnedAnswers:
-    """What a trained head found. labels, controls: those it knows.
+    """What a trained head found. labels, controls: those it knows. few: see TrainedHead.
 
-    boxes: of each picture, by position. opinions: of each picture by control of choices.
+    boxes: of each picture, by position. opinions: of each picture by control of choices;
+    numbers: by Rating or Number.
     """
 
     labels: frozenset[str]
+    few: bool
     controls: frozenset[str]
     boxes: Sequence[Boxes]
     opinions: Sequence[Mapping[str, Opinion]]
+    numbers: Sequence[Mapping[str, Estimate]]
 
 
 def needs_look(asked: Sequence[tuple[Look, int]], learned: LearnedAnswers) -> bool:
@@ -48,6 +51,7 @@ def needs_look(asked: Sequence[tuple[Look, int]], learned: LearnedAnswers) -> bo
         if one.control.kind == "choices"
         else not _values(one) or bool(_values(one) - learned.labels)
         for one, _ in asked
+        if one.control.values is None  # a value is learned or has no answer
     )
 
 
@@ -121,6 +125,8 @@ def _answers(
 ) -> list[Found]:
     options = detect_options(one.control, settings)
     name = one.control.name
+    if one.control.values is not None:
+        return [_number(one.control, row, options, learned) for row in rows]
     if learned is not None and name in learned.controls:
         taken = [
             learned.opinions[row][name].take(_values(one), options.score_threshold) for row in rows
@@ -141,29 +147,54 @@ def _answers(
             # All labels are asked for, so that none is left by elimination that a head has.
             zero_shot = find(chosen, [pictures[row] for row in rows], queries, options)
     if learned is not None and known:
+        own = [learned.boxes[row] for row in rows]
+        evidence = sight.select(rows).evidence if sight is not None else None
         zero_shot = [
-            joined(learned.boxes[row], found, known).best(
-                options.max_boxes, options.score_threshold
-            )
-            for row, found in zip(rows, zero_shot, strict=True)
+            boxes.best(options.max_boxes, options.score_threshold)
+            for boxes in joined(own, zero_shot, evidence, queries, known, few=learned.few)
         ]
     return [FoundBoxes(name, None, boxes) for boxes in zero_shot]
 
 
-def joined(learned: Boxes, zero_shot: Boxes, known: frozenset[str]) -> Boxes:
-    """A head's boxes of the labels it knows, with the zero-shot ones of other labels.
+def joined(
+    learned: Sequence[Boxes],
+    zero_shot: Sequence[Boxes],
+    evidence: Looked | None,
+    labels: Sequence[LabelQuery],
+    known: frozenset[str],
+    *,
+    few: bool,
+) -> list[Boxes]:
+    """A head's boxes of each picture, with what the zero-shot way says of other labels.
 
-    Unnamed boxes, and those on the place of a learned one, are left out: the head says
-    better what they are.
+    known: the labels that the head knows; its other boxes are left out. labels: all that
+    are asked for. few: of the head. evidence: whose cells tell whether a box of the head
+    shows another label, see ``rename``; None keeps the names. Zero-shot boxes of other
+    labels come along, but those without a name and those on the place of one of the head's.
     """
-    own = learned.select(i for i, label in enumerate(learned.label) if label in known)
-    overlap = iou_matrix(zero_shot.xyxy_px, own.xyxy_px)
-    others = zero_shot.select(
-        i
-        for i, label in enumerate(zero_shot.label)
-        if label != UNNAMED and label not in known and not (overlap[i] >= DISPLACED_IOU).any()
-    )
-    return concat_boxes([own, others], zero_shot.size_hw)
+    rest = any(label.value not in known for label in labels)
+    whole = []
+    for row, (found, other) in enumerate(zip(learned, zero_shot, strict=True)):
+        own = found.select(i for i, label in enumerate(found.label) if label in known)
+        if rest and evidence is not None:
+            own = rename(evidence, row, own, labels, known, few=few)
+        overlap = iou_matrix(other.xyxy_px, own.xyxy_px)
+        beside = other.select(
+            i
+            for i, label in enumerate(other.label)
+            if label != UNNAMED and label not in known and not (overlap[i] >= DISPLACED_IOU).any()
+        )
+        whole.append(concat_boxes([own, beside], other.size_hw))
+    return whole
+
+
+def _number(
+    control: Control, row: int, options: DetectOptions, learned: LearnedAnswers | None
+) -> FoundNumber:
+    if learned is None or control.name not in learned.controls:
+        return FoundNumber(control.name, None, 0.0)
+    value, score = learned.numbers[row][control.name].take(control.values)
+    return FoundNumber(control.name, value if score >= options.score_threshold else None, score)
 
 
 def _values(one: Look) -> frozenset[str]:
@@ -171,6 +202,8 @@ def _values(one: Look) -> frozenset[str]:
 
 
 def _placed(found: Found, item_index: int | None) -> Found:
+    if isinstance(found, FoundNumber):
+        return found
     if isinstance(found, FoundBoxes):
         return FoundBoxes(found.control, item_index, found.boxes)
     return FoundChoices(found.control, item_index, found.choices, found.score)

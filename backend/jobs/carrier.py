@@ -20,26 +20,21 @@ from rq.job import Job
 from rq.timeouts import BaseTimeoutException
 
 from backend.domain import Failed, Picture, Predicted, U8Array
-from backend.errors import (
-    BackboneMismatch,
-    BackendError,
-    JobCancelled,
-    JobError,
-    MediaError,
-)
+from backend.errors import BackendError, JobCancelled, MediaError
 from backend.jobs.addresses import Look, looks_of
 from backend.jobs.ahead import Ahead
-from backend.jobs.answers import Found, LearnedAnswers, answer_looks, needs_look
+from backend.jobs.answers import LearnedAnswers, answer_looks, needs_look
 from backend.jobs.fetching import fetch_picture
 from backend.jobs.learner import TrainedHead
 from backend.jobs.payload import Carrier, CarrierTask
 from backend.jobs.process import Process, current
 from backend.jobs.push_requests import request_push
+from backend.jobs.serving import spec_of
 from backend.jobs.sight import Eyes, objects_wanted
 from backend.jobs.views import cancel_wanted
 from backend.jobs.warming import warm
-from backend.labelstudio.labelspec import LabelSpec, parse_label_config
-from backend.labelstudio.prediction import build_prediction, check_prediction
+from backend.labelstudio.labelspec import LabelSpec
+from backend.labelstudio.prediction import Found, build_prediction, check_prediction
 from backend.store import keys
 from backend.vision.detect import prepare
 from backend.vision.objects import Sight
@@ -109,7 +104,7 @@ class _Carriage:
 
     def run(self) -> None:
         """Do every task that is not done yet."""
-        spec = self._spec()
+        spec = spec_of(self._process, self._carrier)
         self._stop_if_cancelled()
         if self._carrier.head_number:
             project_id = keys.project_id_of(self._carrier.project_id)
@@ -148,22 +143,6 @@ class _Carriage:
         self._ask_for_push()
 
     # ---- before the pictures
-
-    def _spec(self) -> LabelSpec:
-        carrier, identity = self._carrier, self._process.backbone.identity
-        if carrier.backbone_digest and carrier.backbone_digest != identity.digest:
-            raise BackboneMismatch(
-                f"A job for weights {carrier.backbone_digest} reached a worker that has "
-                f"{identity.name} {identity.digest}.",
-                "Give all workers the same BACKBONE and BACKBONE_WEIGHTS, then ask again.",
-            )
-        xml = self._process.projects.get_config(carrier.config_fingerprint)
-        if xml is None:
-            raise JobError(
-                f"The labelling configuration {carrier.config_fingerprint} is not in the store.",
-                "Ask for the predictions again; Redis may have been emptied.",
-            )
-        return parse_label_config(xml)
 
     def _plan(self, spec: LabelSpec) -> None:
         """Set up the work; what another carrier did or what needs no picture is done."""
@@ -267,9 +246,11 @@ class _Carriage:
         learner = self._process.learner
         return LearnedAnswers(
             frozenset(self._head.labels),
+            self._head.few,
             frozenset(self._head.controls),
             learner.predict(self._head, features),
             learner.predict_choices(self._head, features),
+            learner.predict_numbers(self._head, features),
         )
 
     def _finished(self, spec: LabelSpec, work: _Work) -> Predicted | Failed:

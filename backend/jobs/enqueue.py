@@ -5,10 +5,12 @@ Imports neither torch nor OpenCV: the server lives on this module.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -26,7 +28,9 @@ from backend.jobs.push_requests import request_push
 from backend.jobs.queues import FAILURE_TTL_S, RESULT_TTL_S, queue, retry_of
 from backend.jobs.versions import backbone_identity, head_for, model_version
 from backend.jobs.views import JobView, cancel_job, job_view
+from backend.labelstudio.interaction import read_interaction
 from backend.labelstudio.labelspec import LabelSpec, parse_label_config
+from backend.labelstudio.prediction import build_prediction
 from backend.settings import Settings
 from backend.store import keys
 from backend.store.counters import Counters
@@ -39,6 +43,7 @@ from backend.store.projects import ProjectStore
 log = structlog.get_logger(__name__)
 
 CARRIER_JOB = "backend.jobs.carrier.run"
+INTERACTIVE_JOB = "backend.jobs.interactive.run"
 _CONFIGS_KEPT = 64
 
 
@@ -47,12 +52,15 @@ class PredictCall:
     """Tasks of one project to be predicted.
 
     project_id: Label Studio's. queue: interactive for one task, predict, or bulk.
+    context: what an annotator points at on the call's one task, as Label Studio sends it;
+        None where whole tasks are meant.
     """
 
     project_id: str
     label_config: str
     tasks: tuple[Task, ...]
     queue: str = "predict"
+    context: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -148,7 +156,7 @@ class Dispatcher:
         asked_at_s, begun_at_s = self._now_s(), time.monotonic()
         spec = self._spec(call.label_config)
         version, identity, head = self._version(call.project_id, spec)
-        asked = [_asked(spec, version, task) for task in call.tasks]
+        asked = [_asked(spec, version, task, call.context) for task in call.tasks]
         task_keys = [item.key if isinstance(item, CarrierTask) else None for item in asked]
         # A key that is asked for twice in one call is looked up, claimed and carried once.
         unique = {item.key: item for item in asked if isinstance(item, CarrierTask)}
@@ -268,7 +276,7 @@ class Dispatcher:
     ) -> None:
         jobs = [
             Queue.prepare_data(
-                CARRIER_JOB,
+                CARRIER_JOB if ticket.call.context is None else INTERACTIVE_JOB,
                 args=(
                     Carrier(
                         ticket.call.project_id,
@@ -293,7 +301,10 @@ class Dispatcher:
         ticket.own_jobs += carriers
 
     def _can_push(self, call: PredictCall) -> bool:
-        # A call by hand may name no project that Label Studio has.
+        # A call by hand may name no project that Label Studio has, and what an annotator
+        # asked for with a smart tool is for the editor that is open, not to be stored.
+        if call.context is not None:
+            return False
         return self._settings.can_push and keys.project_id_of(call.project_id).isdecimal()
 
     def _watch(self, ticket: Ticket, missing: int) -> None:
@@ -377,10 +388,21 @@ class Dispatcher:
                 self._counters.add("answers", {"outcome": outcome}, count)
 
 
-def _asked(spec: LabelSpec, version: str, task: Task) -> CarrierTask | Failed:
+def _asked(
+    spec: LabelSpec, version: str, task: Task, context: Mapping[str, Any] | None
+) -> CarrierTask | Failed | bytes:
+    """What a worker is to do for a task, or its answer where none is needed."""
     try:
         looks_of(spec, task.data)
     except MediaMissing as error:
         return Failed(error.code, str(error))
     data = reduce_data(spec, task.data)
-    return CarrierTask(task_key(version, spec.fingerprint, data), task.id, data)
+    if context is None:
+        return CarrierTask(task_key(version, spec.fingerprint, data), task.id, data)
+    wanted = read_interaction(context, spec, task.data)
+    if wanted is None:
+        nothing = build_prediction(spec, [], model_version=version, region_id_seed="")
+        return json.dumps(nothing).encode()
+    record = wanted.to_json()
+    key = task_key(f"interactive {version}", spec.fingerprint, {"task": data, "asked": record})
+    return CarrierTask(key, task.id, data, record)

@@ -12,10 +12,14 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from backend.domain import BackboneIdentity, Boxes, Picture
-from backend.learning import features, fit, project_head, unlabelled
-from backend.learning.choices import Opinion, Question
+from backend.learning import features, fit, pointed, project_head, unlabelled
+from backend.learning.choices import Opinion
 from backend.learning.examples import Example
+from backend.learning.label_classifier import explained_backbone
+from backend.learning.pointed import Pointable
+from backend.learning.project_head import Asked
 from backend.learning.promote import Counts, without_answers
+from backend.learning.regression import Estimate, regression_backbone
 from backend.learning.unlabelled import See
 from backend.learning.versions import HeadVersions
 from backend.settings import Settings
@@ -69,15 +73,19 @@ class TrainedHead(Protocol):
         """The labels it knows."""
 
     @property
+    def few(self) -> bool:
+        """Whether it learned from too few pictures to be sure that no other label is meant."""
+
+    @property
     def controls(self) -> tuple[str, ...]:
-        """The controls of choices it answers."""
+        """The controls of whole pictures it answers."""
 
     @property
     def small(self) -> bool:
         """Whether it reads the finer kind of features."""
 
     def without(self, controls: Collection[str]) -> TrainedHead:
-        """The same, leaving these controls of choices alone."""
+        """The same, leaving these controls of whole pictures alone."""
 
     def to_bytes(self) -> bytes:
         """As safetensors."""
@@ -109,7 +117,7 @@ Fit = Callable[
         Sequence[Example],
         Mapping[str, FeaturePair],
         Sequence[str],
-        Sequence[Question],
+        Sequence[Asked],
         BackboneIdentity,
         Progress,
     ],
@@ -127,14 +135,26 @@ def no_opinions(_head: Any, pictures: Sequence[Any]) -> list[Mapping[str, Opinio
     return [{} for _ in pictures]
 
 
+def no_estimates(_head: Any, pictures: Sequence[Any]) -> list[Mapping[str, Estimate]]:
+    """Of a head that knows no values."""
+    return [{} for _ in pictures]
+
+
+def own_classes(backbone: Backbone, _head: Any, _name: str) -> Backbone:
+    """Of a head that explains nothing: the backbone knows what it knew."""
+    return backbone
+
+
 @dataclass(frozen=True)
 class Learner:
     """The learning as functions.
 
     side_px: side to which pictures are resized for features of a kind. wants_small: which
     kind these examples need. predict: boxes of each picture, best first. predict_choices:
-    opinions on each picture by control. see_objects: finds objects before anything was
-    accepted, None for a backbone of which nothing is known.
+    opinions on each picture by control; predict_numbers: estimates. see_objects: finds
+    objects before anything was accepted, None for a backbone of which nothing is known.
+    explaining: the backbone with what a head knows as its classes, where that has this name:
+    labels, or controls of values; else as it is. pointable: reads features for what an annotator points at; None: cannot.
     """
 
     cache: FeatureCache
@@ -145,7 +165,10 @@ class Learner:
     read_head: Callable[[bytes], TrainedHead]
     predict: Callable[[Any, Sequence[Any]], list[Boxes]]
     predict_choices: Callable[[Any, Sequence[Any]], Sequence[Mapping[str, Opinion]]] = no_opinions
+    predict_numbers: Callable[[Any, Sequence[Any]], Sequence[Mapping[str, Estimate]]] = no_estimates
     see_objects: Callable[[Backbone], See | None] = no_sight
+    explaining: Callable[[Backbone, Any, str], Backbone] = own_classes
+    pointable: Callable[[Backbone], Callable[[Any], Pointable]] | None = None
 
     def decode_side_px(self, backbone: Backbone, small: bool) -> int:
         """Side for which pictures are decoded: the same in training and prediction."""
@@ -233,7 +256,7 @@ def own_learner(settings: Settings) -> Learner:
         examples: Sequence[Example],
         features_of: Mapping[str, FeaturePair],
         labels: Sequence[str],
-        questions: Sequence[Question],
+        questions: Sequence[Asked],
         identity: BackboneIdentity,
         progress: Progress,
     ) -> Fitted:
@@ -252,5 +275,16 @@ def own_learner(settings: Settings) -> Learner:
         read_head=project_head.ProjectHead.from_bytes,
         predict=project_head.predict,
         predict_choices=project_head.predict_choices,
+        predict_numbers=project_head.predict_numbers,
         see_objects=lru_cache(maxsize=1)(unlabelled.see_with_prior),
+        explaining=_explaining,
+        pointable=lru_cache(maxsize=1)(pointed.pointable),
     )
+
+
+def _explaining(backbone: Backbone, head: project_head.ProjectHead, name: str) -> Backbone:
+    if head.boxes is not None and name in head.boxes.labels:
+        return explained_backbone(backbone, head.boxes)
+    if any(one.measure.control == name for one in head.numbers):
+        return regression_backbone(backbone, head.numbers)
+    return backbone

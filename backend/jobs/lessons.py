@@ -23,6 +23,8 @@ from backend.learning.accepted import AcceptedTask, accepted_digest
 from backend.learning.choices import Question
 from backend.learning.examples import Example
 from backend.learning.ledger import Entry
+from backend.learning.project_head import Asked
+from backend.learning.regression import Measure
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +36,8 @@ _MOST_NAMED = 5
 class Lesson:
     """One accepted picture of a task.
 
-    looks: the rectangle controls that show it, and the choices that were answered.
-    digest: of what is accepted on it. choices: accepted answers by control.
+    looks: the rectangle controls that show it, and the answered controls of the whole
+    picture. digest: of what is accepted on it. choices, numbers: accepted answers by control.
     """
 
     task_id: int
@@ -45,11 +47,12 @@ class Lesson:
     rejected: tuple[ReadRegion, ...]
     digest: str
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def drawn_on(self) -> bool:
         """Whether boxes were asked for, so that none means that nothing is there."""
-        return any(look.control.kind != "choices" for look in self.looks)
+        return any(look.control.draws for look in self.looks)
 
 
 def lessons_of(tasks: Iterable[AcceptedTask], spec: LabelSpec) -> list[Lesson]:
@@ -74,11 +77,16 @@ def lessons_of(tasks: Iterable[AcceptedTask], spec: LabelSpec) -> list[Lesson]:
                 for look in looks
                 if look.address == address and (taken := _taken(task, look, looks))
             }
+            numbers = {
+                look.control.name: task.numbers[look.control.name]
+                for look in looks
+                if look.address == address and look.control.name in task.numbers
+            }
             seen = tuple(
                 look
                 for look in looks
                 if look.address == address
-                and (look.control.kind != "choices" or look.control.name in choices)
+                and (look.control.draws or look.control.name in {*choices, *numbers})
             )
             if not seen:
                 continue
@@ -92,8 +100,9 @@ def lessons_of(tasks: Iterable[AcceptedTask], spec: LabelSpec) -> list[Lesson]:
                     seen,
                     boxes,
                     rejected,
-                    accepted_digest(boxes, choices),
+                    accepted_digest(boxes, choices, numbers),
                     choices,
+                    numbers,
                 )
             )
     return lessons
@@ -112,6 +121,7 @@ def example_of(lesson: Lesson, picture: str, size_hw: tuple[int, int]) -> Exampl
         rejected_xyxy_px=_xyxy_px(lesson.rejected, size_hw),
         choices=lesson.choices,
         drawn_on=lesson.drawn_on,
+        numbers=lesson.numbers,
     )
 
 
@@ -133,9 +143,10 @@ def asked_examples(lessons: Iterable[Lesson]) -> list[Example]:
             np.zeros((0, 4), np.float32),
             lesson.choices,
             lesson.drawn_on,
+            lesson.numbers,
         )
         for lesson in lessons
-        if lesson.choices
+        if lesson.choices or lesson.numbers
     ]
 
 
@@ -267,9 +278,11 @@ def labels_of(examples: Iterable[Example]) -> tuple[str, ...]:
     return tuple(sorted({label for example in examples for label in example.boxes.label}))
 
 
-def questions_of(spec: LabelSpec) -> tuple[Question, ...]:
-    """The controls of choices."""
-    return tuple(Question(c.name, c.multiple) for c in spec.active if c.kind == "choices")
+def questions_of(spec: LabelSpec) -> tuple[Asked, ...]:
+    """What the controls of whole pictures ask."""
+    choices = [Question(c.name, c.multiple) for c in spec.active if c.kind == "choices"]
+    numbers = [Measure(c.name, c.values) for c in spec.active if c.values is not None]
+    return (*choices, *numbers)
 
 
 def digests_of(found: Mapping[str, tuple[Lesson, Example]]) -> dict[str, str]:
@@ -291,7 +304,7 @@ def nothing_accepted(entries: Iterable[Entry], spec: LabelSpec) -> str:
         }
         labels = (box.label for box in read_regions(list(entry.result), spec))
         gone.update(label for label in labels if label and label not in known)
-    told = "No box of any label of the configuration has been accepted yet, and no choice."
+    told = "No box of any label of the configuration has been accepted yet, and no answer."
     if not gone:
         return told
     named = ", ".join(f"{label} ({count})" for label, count in gone.most_common(_MOST_NAMED))

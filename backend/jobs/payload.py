@@ -22,11 +22,19 @@ class CarrierTask:
 
     key: its place in the prediction cache. id: Label Studio's, where known. data: the
     task's ``data``, reduced to the keys that the labelling configuration uses.
+    interaction: what an annotator points at, as JSON; None where the whole task is meant.
     """
 
     key: str
     id: int | None
     data: Mapping[str, Any]
+    interaction: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as it is queued."""
+        record: dict[str, Any] = {"key": self.key, "id": self.id, "data": dict(self.data)}
+        # Only a job of its own reads it, so carriers stay what workers of older releases know.
+        return record if self.interaction is None else record | {"interaction": self.interaction}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Carrier:
             "backbone_digest": self.backbone_digest,
             "config_fingerprint": self.config_fingerprint,
             "head_number": self.head_number,
-            "tasks": [{"key": t.key, "id": t.id, "data": dict(t.data)} for t in self.tasks],
+            "tasks": [task.to_json() for task in self.tasks],
         }
 
     @classmethod
@@ -66,7 +74,10 @@ class Carrier:
                 "Run server and workers of the same release.",
             )
         try:
-            tasks = tuple(CarrierTask(t["key"], t["id"], t["data"]) for t in record["tasks"])
+            tasks = tuple(
+                CarrierTask(t["key"], t["id"], t["data"], t.get("interaction"))
+                for t in record["tasks"]
+            )
             return cls(
                 project_id=record["project_id"],
                 version=record["version"],

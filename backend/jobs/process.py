@@ -23,6 +23,7 @@ from backend.store.projects import ProjectStore
 
 if TYPE_CHECKING:  # pushes alone need neither torch nor OpenCV
     from backend.jobs.learner import HeadShelf, Learner
+    from backend.jobs.recent import RecentPictures
     from backend.learning.ledger import Ledger
     from backend.learning.versions import HeadVersions
     from backend.media.fetch import MediaFetcher
@@ -34,7 +35,7 @@ class Process:
     """Connections and model of a worker process.
 
     label_studio: None without an API key. pool: threads that fetch and decode. heads: those
-    of versions that were used last.
+    of versions that were used last. recent: pictures that annotators point at.
     """
 
     settings: Settings
@@ -51,6 +52,7 @@ class Process:
     versions: HeadVersions
     learner: Learner
     heads: HeadShelf
+    recent: RecentPictures
 
     def close(self) -> None:
         """Close connections and end the threads; Redis stays open, it may be another's."""

@@ -29,6 +29,8 @@ FAILURE_TTL_S = 3 * 24 * 3600
 
 ALLOWED = {
     "backend.jobs.carrier.run",
+    "backend.jobs.explain.run",
+    "backend.jobs.interactive.run",
     "backend.jobs.push.run",
     "backend.jobs.refresh.run",
     "backend.jobs.sync.run",

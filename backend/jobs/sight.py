@@ -24,9 +24,7 @@ def method_of(options: ControlOptions) -> str:
 
 def objects_wanted(controls: Iterable[Control]) -> bool:
     """Whether one of these controls has its boxes found by what is known of objects."""
-    return any(
-        control.kind != "choices" and method_of(control.options) == OBJECTS for control in controls
-    )
+    return any(control.draws and method_of(control.options) == OBJECTS for control in controls)
 
 
 class Eyes:

@@ -37,8 +37,9 @@ from backend.jobs.views import cancel_wanted
 from backend.jobs.zero_shot import ZeroShotCounts
 from backend.labelstudio.labelspec import LabelSpec, parse_label_config
 from backend.learning.accepted import accepted_tasks
-from backend.learning.choices import Question, learnable
+from backend.learning.choices import Question
 from backend.learning.examples import Example
+from backend.learning.project_head import Asked, learnable
 from backend.learning.promote import (
     Counts,
     Verdict,
@@ -60,8 +61,11 @@ _FIT_STEPS = 100
 _TELL_EVERY_S = 0.5
 
 _NOTHING_TOLD = (
-    "No picture with an accepted box can be had, and no control of choices with two answers."
+    "No picture with an accepted box can be had, "
+    "and no control of the whole picture with two answers."
 )
+
+_NO_BETTER = "What was learned answers no better than the zero-shot way, or the mean of values."
 
 Found = Mapping[str, tuple[Lesson, Example]]
 
@@ -107,7 +111,7 @@ class Training:
         spec = parse_label_config(label_config)
         entries = self._process.ledger.entries(self._project_id)
         lessons = lessons_of(accepted_tasks(entries, spec), spec)
-        if not any(lesson.boxes or lesson.choices for lesson in lessons):
+        if not any(lesson.boxes or lesson.choices or lesson.numbers for lesson in lessons):
             return self._unpublished(nothing_accepted(entries, spec)) | unsynced
         outcome = self._train(spec, lessons) | unsynced
         outcome["seconds"] = round(time.monotonic() - begun_s, 2)
@@ -171,7 +175,7 @@ class Training:
         fitted = fitted.without(worse_answers(fitted.counts, known) & unlearned)
         told |= {"metrics": dict(fitted.metrics), "controls": list(fitted.head.controls)}
         if not fitted.head.labels and not fitted.head.controls:
-            return self._unpublished("The zero-shot way answers right more often.") | told
+            return self._unpublished(_NO_BETTER) | told
         verdict = decide(fitted.counts, known, allow_chance=bool(current.number))
         told |= {"why": verdict.reason, "score": verdict.new_score, "judged_on": verdict.pictures}
         if not verdict.publish:
@@ -186,14 +190,18 @@ class Training:
         request_refresh(process.connection, process.settings, self._project_id, time.time())
         return {"published": True, "head": number, "version": version} | told
 
-    def _unlearned(self, current: HeadRef, questions: Sequence[Question]) -> frozenset[str]:
-        """The controls that the way in use answers without having learned them."""
-        if not questions:
-            return frozenset()
+    def _unlearned(self, current: HeadRef, asked: Sequence[Asked]) -> frozenset[str]:
+        """The controls that the way in use answers without having learned them.
+
+        A value that was not learned has no answer, which nothing is compared with.
+        """
+        choices = frozenset(one.control for one in asked if isinstance(one, Question))
+        if not choices:
+            return choices
         known: Sequence[str] = ()
         if current.number:
             known = self._process.heads.get(self._project_id, current.number).controls
-        return frozenset(one.control for one in questions) - frozenset(known)
+        return choices - frozenset(known)
 
     def _look(
         self, pictures: Pictures, lessons: Sequence[Lesson], zero_shot: ZeroShotCounts | None
@@ -233,13 +241,17 @@ class Training:
             kept = [features[name] for name in had]
             boxes = process.learner.predict(head, kept)
             opinions = process.learner.predict_choices(head, kept)
+            numbers = process.learner.predict_numbers(head, kept)
             return {
                 name: judge_example(
                     answer,
                     {control: one.take()[0] for control, one in of_control.items()},
                     found[name][1],
+                    estimated,
                 )
-                for name, answer, of_control in zip(had, boxes, opinions, strict=True)
+                for name, answer, of_control, estimated in zip(
+                    had, boxes, opinions, numbers, strict=True
+                )
             }
 
         def predict(names: list[str]) -> dict[str, Counts]:

@@ -10,6 +10,7 @@ from backend.domain import BackboneIdentity
 from backend.jobs.agreement import agreed_backbone
 from backend.jobs.learner import HeadShelf, Learner, own_learner
 from backend.jobs.process import Process, hold, prediction_cache
+from backend.jobs.recent import RecentPictures
 from backend.labelstudio.client import LabelStudioClient
 from backend.labelstudio.tokens import TokenSource
 from backend.learning.ledger import Ledger
@@ -66,6 +67,7 @@ def warm(
             versions=versions,
             learner=learner,
             heads=HeadShelf(versions, learner.read_head),
+            recent=RecentPictures(),
         )
     )
     return backbone.identity

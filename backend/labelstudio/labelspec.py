@@ -1,7 +1,8 @@
 """What a labelling configuration asks of the model.
 
 ``parse_label_config`` reduces Label Studio's XML to the controls that can be served:
-RectangleLabels, Rectangle with Labels on the same Image, Choices of a whole Image.
+RectangleLabels, Rectangle with Labels on the same Image, Choices of a whole Image, Rating
+and Number of a whole Image.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
@@ -23,22 +24,26 @@ from backend.labelstudio.labelnames import (
     read_labels,
 )
 from backend.labelstudio.options import ControlOptions, parse_options
+from backend.labelstudio.ranges import NumberRange, read_range
 
 __all__ = ["Control", "ControlOptions", "LabelName", "LabelSpec", "parse_label_config"]
 
 SERVED = (
-    "RectangleLabels, Rectangle with Labels on the same Image, and Choices of a whole Image "
-    "can be served"
+    "RectangleLabels, Rectangle with Labels on the same Image, Choices of a whole Image, and "
+    "Rating and Number of a single whole Image can be served"
 )
 
 _KINDS: Mapping[str, Kind] = {
     "RectangleLabels": "rectanglelabels",
     "Labels": "rectangle+labels",
     "Choices": "choices",
+    "Rating": "rating",
+    "Number": "number",
 }
+_NUMERIC = ("Rating", "Number")
 _FINGERPRINT_SCHEMA = 1
 
-Kind = Literal["rectanglelabels", "rectangle+labels", "choices"]
+Kind = Literal["rectanglelabels", "rectangle+labels", "choices", "rating", "number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Control:
     the task's data with the picture's address, or with a list of them if is_list.
     labels: fixed labels; dynamic_labels_key: key of the task's data with further ones.
     multiple: Choices that take several. per_item: Choices answered for each picture.
+    values: those of a Rating or Number, None for other kinds.
     """
 
     name: str
@@ -64,6 +70,12 @@ class Control:
     smart: bool = False
     per_item: bool = False
     options: ControlOptions = field(default_factory=ControlOptions)
+    values: NumberRange | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether it asks for regions, and not for an answer about the whole picture."""
+        return self.kind != "choices" and self.values is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +85,14 @@ class LabelSpec:
     controls: all that could be served, those with ``model_skip`` included.
     fingerprint: hex digest of all that predictions depend on; order and styling of labels
         do not change it. unserved: what else asks for an answer, as found, each once.
+    pointers: the Image that a smart KeyPointLabels points at, by the control's name; its
+        clicks are questions, answered with rectangles.
     """
 
     controls: tuple[Control, ...]
     fingerprint: str
     unserved: tuple[str, ...] = ()
+    pointers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def active(self) -> tuple[Control, ...]:
@@ -110,7 +125,11 @@ def parse_label_config(xml: str) -> LabelSpec:
     tree = ConfigTree(xml)
     controls: list[Control] = []
     unserved: dict[str, None] = {}  # an ordered set
+    pointers: dict[str, str] = {}
     for element in tree.elements:
+        if pointed := _pointed(element, tree):
+            pointers[required(element, "name")] = pointed
+            continue
         reason = _unserved_reason(element, tree)
         if reason:
             unserved[reason] = None
@@ -131,7 +150,7 @@ def parse_label_config(xml: str) -> LabelSpec:
             f"The labelling configuration has no control that can be served{found}.",
             f"{SERVED}; docs/label-config.md shows examples.",
         )
-    return LabelSpec(tuple(controls), _fingerprint(controls), tuple(unserved))
+    return LabelSpec(tuple(controls), _fingerprint(controls), tuple(unserved), pointers)
 
 
 def _unserved_reason(element: Element, tree: ConfigTree) -> str:
@@ -148,12 +167,20 @@ def _unserved_reason(element: Element, tree: ConfigTree) -> str:
         return f"{tag} of another object than an Image"
     if tag == "Labels" and image not in tree.rectangles:
         return "Labels without Rectangle"
-    if tag == "Choices":
-        if element.get("perRegion") == "true":
-            return "Choices perRegion"
-        if element.find(".//Choice") is None and not element.get("value"):
-            return "Choices without Choice"
+    if tag in ("Choices", *_NUMERIC) and element.get("perRegion") == "true":
+        return f"{tag} perRegion"
+    if tag in _NUMERIC and tree.picture_key(image)[1]:
+        return f"{tag} of several pictures"
+    if tag == "Choices" and element.find(".//Choice") is None and not element.get("value"):
+        return "Choices without Choice"
     return ""
+
+
+def _pointed(element: Element, tree: ConfigTree) -> str | None:
+    """The Image on which the element's clicks ask for a rectangle, None where they do not."""
+    if element.tag != "KeyPointLabels" or element.get("smart") != "true":
+        return None
+    return tree.image_of(element)
 
 
 def _is_object(element: Element) -> bool:
@@ -179,6 +206,7 @@ def _control(element: Element, tree: ConfigTree) -> Control:
         smart=element.get("smart") == "true",
         per_item=kind == "choices" and is_list and element.get("perItem") == "true",
         options=parse_options(name, element.attrib),
+        values=read_range(element) if element.tag in _NUMERIC else None,
     )
 
 
@@ -205,6 +233,8 @@ def _fingerprint(controls: list[Control]) -> str:
             "saliency": control.options.saliency,
             "box_rule": control.options.box_rule,
             "extra": dict(control.options.extra),
+            # Left out where there is none: the digest of such a configuration stays what it was.
+            **({"values": asdict(control.values)} if control.values is not None else {}),
         }
         for control in sorted(controls, key=lambda control: control.name)
         if not control.options.skip

@@ -16,7 +16,14 @@ from backend.labelstudio.labelspec import Control, LabelSpec
 from backend.labelstudio.prediction_check import check_prediction
 from backend.labelstudio.regions import xyxy_px_to_percent
 
-__all__ = ["FoundBoxes", "FoundChoices", "build_prediction", "check_prediction"]
+__all__ = [
+    "Found",
+    "FoundBoxes",
+    "FoundChoices",
+    "FoundNumber",
+    "build_prediction",
+    "check_prediction",
+]
 
 _SCORE_DIGITS = 6
 
@@ -44,9 +51,21 @@ class FoundChoices:
     score: float
 
 
+@dataclass(frozen=True)
+class FoundNumber:
+    """The value of a Rating or Number; score in 0..1. value: None where there is no answer."""
+
+    control: str
+    value: float | None
+    score: float
+
+
+Found = FoundBoxes | FoundChoices | FoundNumber
+
+
 def build_prediction(
     spec: LabelSpec,
-    found: Sequence[FoundBoxes | FoundChoices],
+    found: Sequence[Found],
     *,
     model_version: str,
     region_id_seed: str,
@@ -64,6 +83,11 @@ def build_prediction(
     taken: Counter[tuple[str, int]] = Counter()
     for part in _one_answer_each(spec, found):
         control = _control(spec, part)
+        if isinstance(part, FoundNumber):
+            if part.value is not None:
+                new_id = region_id(region_id_seed, control.name, 0, 0)
+                regions.append(_number_region(control, part.value, part.score, new_id))
+            continue
         place = (control.name, part.item_index or 0)
         if isinstance(part, FoundBoxes):
             for at in range(len(part.boxes)):
@@ -87,23 +111,25 @@ def region_id(seed: str, control: str, item_index: int, index: int) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(place).digest())[:10].decode()
 
 
-def _control(spec: LabelSpec, part: FoundBoxes | FoundChoices) -> Control:
-    wanted = isinstance(part, FoundChoices)
-    fitting = {c.name: c for c in spec.active if (c.kind == "choices") == wanted}
-    if part.control not in fitting:
-        kind = "Choices control" if wanted else "rectangle control"
-        raise UnknownName(kind, part.control, fitting)
-    return fitting[part.control]
+def _control(spec: LabelSpec, part: Found) -> Control:
+    if isinstance(part, FoundBoxes):
+        what, fitting = "rectangle control", [c for c in spec.active if c.draws]
+    elif isinstance(part, FoundChoices):
+        what, fitting = "Choices control", [c for c in spec.active if c.kind == "choices"]
+    else:
+        what, fitting = "Rating or Number", [c for c in spec.active if c.values is not None]
+    of_name = {control.name: control for control in fitting}
+    if part.control not in of_name:
+        raise UnknownName(what, part.control, of_name)
+    return of_name[part.control]
 
 
-def _one_answer_each(
-    spec: LabelSpec, found: Sequence[FoundBoxes | FoundChoices]
-) -> list[FoundBoxes | FoundChoices]:
+def _one_answer_each(spec: LabelSpec, found: Sequence[Found]) -> list[Found]:
     """The parts as they are, but one FoundChoices a control that takes a single answer."""
-    kept: list[FoundBoxes | FoundChoices] = []
+    kept: list[Found] = []
     position: dict[str, int] = {}
     for part in found:
-        if isinstance(part, FoundBoxes) or _control(spec, part).per_item:
+        if not isinstance(part, FoundChoices) or _control(spec, part).per_item:
             kept.append(part)
         elif part.control not in position:
             position[part.control] = len(kept)
@@ -159,6 +185,17 @@ def _choices_region(control: Control, part: FoundChoices, new_id: str) -> dict[s
     if control.per_item:
         region["item_index"] = part.item_index or 0
     return region
+
+
+def _number_region(control: Control, value: float, score: float, new_id: str) -> dict[str, Any]:
+    return {
+        "id": new_id,
+        "from_name": control.name,
+        "to_name": control.to_name,
+        "type": control.kind,
+        "score": _score(score),
+        "value": {control.kind: int(value) if value.is_integer() else value},
+    }
 
 
 def _score(value: Any) -> float:

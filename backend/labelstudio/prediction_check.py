@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from backend.labelstudio.labelspec import Control, LabelSpec
+from backend.labelstudio.ranges import NumberRange
 
 _PREDICTION_KEYS = {"result", "score", "model_version"}
 _REGION_KEYS = {"id", "from_name", "to_name", "type", "score", "value"}
 _PICTURE_KEYS = {"original_width", "original_height", "image_rotation"}
+_ANSWERS = ("choices", "rating", "number")
 _GEOMETRY_KEYS = {"x", "y", "width", "height", "rotation"}
 
 
@@ -57,9 +59,9 @@ def _region(region: Any, spec: LabelSpec, data: Mapping[str, Any]) -> Iterator[s
         return
     control, kind = kinds[from_name]
     wanted = set(_REGION_KEYS)
-    if kind != "choices":
+    if control.draws:
         wanted |= _PICTURE_KEYS
-    if control.per_item or (control.is_list and kind != "choices"):
+    if control.per_item or (control.is_list and control.draws):
         wanted.add("item_index")
     yield from _keys("region", region, wanted)
     if region.get("to_name") != control.to_name:
@@ -77,11 +79,13 @@ def _region(region: Any, spec: LabelSpec, data: Mapping[str, Any]) -> Iterator[s
         yield "value is an object"
         return
     label_key = None if kind == "rectangle" else kind
-    geometry = set() if kind == "choices" else _GEOMETRY_KEYS
+    geometry = _GEOMETRY_KEYS if control.draws else set()
     yield from _keys("value", value, geometry | ({label_key} if label_key else set()))
     if geometry:
         yield from _geometry(region, value)
-    if label_key:
+    if control.values is not None:
+        yield from _number(kind, value.get(kind), control.values)
+    elif label_key:
         allowed = {label.value for label in spec.labels_for(control, data)}
         yield from _labels(label_key, value.get(label_key), allowed, control)
 
@@ -128,6 +132,15 @@ def _geometry(region: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[s
             yield f"{start_key} {start} and {length_key} {length} leave the picture or are empty"
 
 
+def _number(key: str, value: Any, allowed: NumberRange) -> Iterator[str]:
+    if not _is_number(value):
+        yield f"{key} is a finite number"
+    elif not allowed.holds(value):
+        yield f"{key} {value} is not from {allowed.low} to {allowed.high}"
+    elif key == "rating" and not isinstance(value, int):
+        yield f"{key} {value} is a whole number"
+
+
 def _labels(key: str, labels: Any, allowed: set[str], control: Control) -> Iterator[str]:
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         yield f"{key} is a list of texts"
@@ -163,9 +176,9 @@ def _between(result: list[Mapping[str, Any]]) -> Iterator[str]:
                 rectangle["value"][key] != region["value"][key] for key in _GEOMETRY_KEYS
             ):
                 yield f"labels {region['id']!r} have no rectangle of the same id and place"
-        elif region["type"] == "choices":
+        elif region["type"] in _ANSWERS:
             answers[(region["from_name"], region.get("item_index", 0))] += 1
-    yield from (f"Choices {name!r} are answered twice" for (name, _), n in answers.items() if n > 1)
+    yield from (f"{name!r} is answered twice" for (name, _), n in answers.items() if n > 1)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

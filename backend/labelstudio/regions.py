@@ -152,11 +152,15 @@ def _region(
     region: Mapping[str, Any], control: Control, label: str, size_hw: tuple[int, int] | None
 ) -> ReadRegion | None:
     value = region.get("value")
-    size = _size(region) or size_hw
-    if size is None or not isinstance(value, Mapping) or _number(region.get("image_rotation")):
+    size = original_size(region) or size_hw
+    if (
+        size is None
+        or not isinstance(value, Mapping)
+        or finite_number(region.get("image_rotation"))
+    ):
         return None
     height, width = size
-    numbers = [_number(value.get(key)) for key in ("x", "y", "width", "height")]
+    numbers = [finite_number(value.get(key)) for key in ("x", "y", "width", "height")]
     if any(number is None for number in numbers):
         return None
     x, y, w, h = (number or 0.0 for number in numbers)
@@ -165,14 +169,14 @@ def _region(
         y / 100 * height,
         w / 100 * width,
         h / 100 * height,
-        _number(value.get("rotation")) or 0.0,
+        finite_number(value.get("rotation")) or 0.0,
     )
     x0, x1 = (min(max(edge, 0.0), float(width)) for edge in (hull[0], hull[2]))
     y0, y1 = (min(max(edge, 0.0), float(height)) for edge in (hull[1], hull[3]))
     if x1 <= x0 or y1 <= y0:
         return None
     item_index = region.get("item_index")
-    score = _number(region.get("score"))
+    score = finite_number(region.get("score"))
     return ReadRegion(
         id=_text(region.get("id")),
         control=control.name,
@@ -202,8 +206,9 @@ def _hull(
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _size(region: Mapping[str, Any]) -> tuple[int, int] | None:
-    height, width = (_number(region.get(f"original_{side}")) for side in ("height", "width"))
+def original_size(region: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width in pixels of the picture that a region says it was drawn on."""
+    height, width = (finite_number(region.get(f"original_{side}")) for side in ("height", "width"))
     if height is None or width is None or min(height, width) < 1:
         return None
     return int(height), int(width)
@@ -217,7 +222,7 @@ def _label(region: Mapping[str, Any], key: str) -> str:
     return UNNAMED
 
 
-def _number(value: Any) -> float | None:
+def finite_number(value: Any) -> float | None:
     """A finite number; Label Studio stores what it gets, numeric texts and NaN included."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from backend.domain import UNNAMED
 from backend.labelstudio.labelspec import Control, LabelSpec
+from backend.labelstudio.ranges import as_number
 from backend.labelstudio.regions import ReadRegion, read_regions
 from backend.learning.ledger import Entry
-from backend.learning.reconcile import Choices, Voice, reconcile
+from backend.learning.reconcile import Choices, Numbers, Voice, reconcile
+
+_ANSWERS = ("choices", "rating", "number")
+"""Types of what is said of a whole picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,7 @@ class AcceptedTask:
 
     boxes, rejected: in pixels, with labels that the configuration has. choices: by control
     and picture. legible: False where something drawn cannot be read, so that what looks
-    empty may not be. annotators: who had a say.
+    empty may not be. numbers: values of ratings and numbers by control.
     """
 
     task_id: int
@@ -30,6 +35,7 @@ class AcceptedTask:
     rejected: tuple[ReadRegion, ...]
     choices: Choices
     legible: bool
+    numbers: Numbers = field(default_factory=dict)
 
 
 def accepted_tasks(entries: Iterable[Entry], spec: LabelSpec) -> list[AcceptedTask]:
@@ -53,12 +59,17 @@ def boxes_digest(boxes: Iterable[ReadRegion]) -> str:
     return hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
 
 
-def accepted_digest(boxes: Iterable[ReadRegion], choices: Mapping[str, tuple[str, ...]]) -> str:
+def accepted_digest(
+    boxes: Iterable[ReadRegion],
+    choices: Mapping[str, tuple[str, ...]],
+    numbers: Numbers = MappingProxyType({}),
+) -> str:
     """As ``boxes_digest``, of the boxes and the answers by control together."""
     drawn = boxes_digest(boxes)
-    if not choices:
+    if not choices and not numbers:
         return drawn
-    said = json.dumps([drawn, {name: sorted(taken) for name, taken in sorted(choices.items())}])
+    told: list[Any] = [drawn, {name: sorted(taken) for name, taken in sorted(choices.items())}]
+    said = json.dumps([*told, dict(sorted(numbers.items()))] if numbers else told)
     return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
 
@@ -81,6 +92,7 @@ def _accepted(task_id: int, entries: Sequence[Entry], spec: LabelSpec) -> Accept
         },
         all(_legible(entry, spec) for entry in entries)
         and all(box.label != UNNAMED for box in agreed.boxes),
+        agreed.numbers,
     )
 
 
@@ -94,8 +106,8 @@ def _voice(entry: Entry, spec: LabelSpec) -> Voice:
         shown = read_regions(list(entry.shown.result), spec)
         deleted = tuple(box for box in shown if box.id not in kept)
     order = (entry.updated_us, entry.annotation_id)
-    choices = _choices(entry.result, spec)
-    return Voice(order, entry.annotator, entry.ground_truth, boxes, deleted, choices)
+    choices, numbers = _choices(entry.result, spec), _numbers(entry.result, spec)
+    return Voice(order, entry.annotator, entry.ground_truth, boxes, deleted, choices, numbers)
 
 
 def _choices(result: Iterable[Mapping[str, Any]], spec: LabelSpec) -> Choices:
@@ -112,12 +124,26 @@ def _choices(result: Iterable[Mapping[str, Any]], spec: LabelSpec) -> Choices:
     return found
 
 
+def _numbers(result: Iterable[Mapping[str, Any]], spec: LabelSpec) -> dict[str, float]:
+    """Values that their controls take; what lies outside is left out, as is a cleared rating."""
+    controls = {c.name: c for c in spec.active}
+    found: dict[str, float] = {}
+    for region in result:
+        control = controls.get(str(region.get("from_name")))
+        if control is None or control.values is None or region.get("type") != control.kind:
+            continue
+        value = as_number(region["value"].get(control.kind))
+        if value is not None and control.values.holds(value):
+            found[control.name] = value
+    return found
+
+
 def _legible(entry: Entry, spec: LabelSpec) -> bool:
     """Whether every rectangle of the configuration's controls can be read."""
     places = {name for c in spec.active for name in (c.name, c.geometry_name)}
     rectangles = [
         region
         for region in entry.result
-        if region.get("from_name") in places and region.get("type") != "choices"
+        if region.get("from_name") in places and region.get("type") not in _ANSWERS
     ]
     return entry.whole and not any(region.get("image_rotation") for region in rectangles)

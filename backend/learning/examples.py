@@ -16,7 +16,8 @@ class Example:
     boxes: accepted ones in pixels of the oriented original, labels as Label Studio stores
         them; none where a person found nothing.
     rejected_xyxy_px: (M, 4) predicted boxes that a person deleted.
-    choices: accepted answers by control. drawn_on: False where no box was asked for.
+    choices, numbers: accepted answers by control. drawn_on: False where no box was asked
+        for.
     """
 
     picture: str
@@ -24,3 +25,4 @@ class Example:
     rejected_xyxy_px: FloatArray
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     drawn_on: bool = True
+    numbers: Mapping[str, float] = field(default_factory=dict)

@@ -77,6 +77,7 @@ def fit(
         parts.corners,
         parts.ranker,
         parts.naming,
+        parts.classifier,
         fit_acceptance(
             np.concatenate([one.features for one in parts.judged]),
             np.concatenate([one.hit_50 for one in parts.judged]),

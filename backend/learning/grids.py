@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from backend.domain import FloatArray
-from backend.learning.features import PictureFeatures
+from backend.learning.features import F16Array, PictureFeatures
 from backend.learning.scene import grids_of
 from backend.learning.side_by_side import side_by_side
 from backend.learning.whitening import Whitening
@@ -18,6 +19,18 @@ FeaturePair = tuple[PictureFeatures, PictureFeatures]
 
 PictureGrids = tuple[FloatArray, ...]
 """(G, G, D) of each view."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLook:
+    """A picture's grids both ways round, and the cells (C, h, w) that a backbone's head reads.
+
+    cells: upright, of the smaller view, whose side is nearest to that of training.
+    """
+
+    upright: PictureGrids
+    mirrored: PictureGrids
+    cells: F16Array
 
 
 class Grids:
@@ -37,16 +50,15 @@ class Grids:
         self._kept: dict[str, PictureGrids] = {}
         self._room_bytes = kept_bytes
 
-    def first(self, picture: str) -> tuple[PictureGrids, PictureGrids]:
-        """Upright and mirrored."""
-        upright, mirrored = side_by_side(
-            lambda one: grids_of(one, self._whitening), *self._features[picture]
-        )
+    def first(self, picture: str) -> FirstLook:
+        """Both ways round; the upright grids are kept while there is room."""
+        pair = self._features[picture]
+        upright, mirrored = side_by_side(lambda one: grids_of(one, self._whitening), *pair)
         taken = sum(grid.nbytes for grid in upright)
         if taken <= self._room_bytes:
             self._kept[picture] = upright
             self._room_bytes -= taken
-        return upright, mirrored
+        return FirstLook(upright, mirrored, pair[0].views[0][-1])
 
     def second(self, picture: str) -> PictureGrids:
         """Upright; what was kept of them is let go."""

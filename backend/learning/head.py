@@ -15,6 +15,7 @@ from backend.domain import Boxes, FloatArray, clip_xyxy_px
 from backend.errors import ConfigError
 from backend.learning.accept import Acceptance, accept_features
 from backend.learning.features import PictureFeatures
+from backend.learning.label_classifier import LabelClassifier
 from backend.learning.linear import Ridge
 from backend.learning.naming import Naming, label_margin
 from backend.learning.prior import Prior, prior_by_digest
@@ -30,7 +31,9 @@ from backend.learning.tensors import Tensors, metadata_of, pack, unpack
 from backend.learning.trees import Trees
 from backend.learning.whitening import Whitening
 
-SCHEMA = 2
+SCHEMA = 3
+_READ_SCHEMAS = (2, SCHEMA)
+"""Heads of schema 2 differ only in that they have no classifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Head:
 
     whitening: None where the prior's is used. weights (D + 1, 10) of the dense head;
     corners corrects boxes; known (M, 4) accepted boxes in picture units. prior_boxes:
-    whether the prior's boxes are candidates too.
+    whether the prior's boxes are candidates too. classifier: no prediction depends on it,
+    it explains the labels; None in heads of an earlier release.
     """
 
     labels: tuple[str, ...]
@@ -67,6 +71,7 @@ class Head:
     corners: Ridge
     ranker: Ranker
     naming: Naming | None
+    classifier: LabelClassifier | None
     acceptance: Acceptance
     known: FloatArray
     prior_boxes: bool
@@ -79,6 +84,8 @@ class Head:
         arrays["ranker/prior_share"] = np.asarray(self.ranker.prior_share)
         if self.naming is not None:
             arrays |= pack("naming", self.naming)
+        if self.classifier is not None:
+            arrays |= pack("classifier", self.classifier)
         if self.whitening is not None:
             for i, mean in enumerate(self.whitening.means):
                 arrays[f"whitening/mean/{i}"] = mean
@@ -107,8 +114,8 @@ class Head:
     def _read(cls, data: bytes) -> Head:
         arrays = load(data)
         record: dict[str, Any] = json.loads(metadata_of(data)["head"])
-        if record["schema"] != SCHEMA:
-            raise ValueError(f"schema {record['schema']}, this release reads {SCHEMA}")
+        if record["schema"] not in _READ_SCHEMAS:
+            raise ValueError(f"schema {record['schema']}, this release reads {_READ_SCHEMAS}")
         meta = record["meta"]
         count = sum(name.startswith("whitening/mean/") for name in arrays)
         whitening = Whitening(
@@ -129,6 +136,9 @@ class Head:
             unpack(Ridge, "corners", arrays),
             ranker,
             unpack(Naming, "naming", arrays) if "naming/mean" in arrays else None,
+            unpack(LabelClassifier, "classifier", arrays)
+            if "classifier/weight" in arrays
+            else None,
             unpack(Acceptance, "acceptance", arrays),
             arrays["known"],
             bool(record["prior_boxes"]),

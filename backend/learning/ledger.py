@@ -32,7 +32,7 @@ MOST_DATA_CHARS = 64 * 1024
 """Longest value kept of a task's data, as JSON: addresses are shorter, embedded files not."""
 
 _SCHEMA = 1
-_KINDS = frozenset(("rectanglelabels", "rectangle", "labels", "choices"))
+_KINDS = frozenset(("rectanglelabels", "rectangle", "labels", "choices", "rating", "number"))
 _REGION_KEYS = (
     "id",
     "from_name",
@@ -45,7 +45,8 @@ _REGION_KEYS = (
     "original_height",
     "image_rotation",
 )
-_VALUE_KEYS = ("x", "y", "width", "height", "rotation", "rectanglelabels", "labels", "choices")
+_GEOMETRY_KEYS = ("x", "y", "width", "height", "rotation")
+_VALUE_KEYS = (*_GEOMETRY_KEYS, "rectanglelabels", "labels", "choices", "rating", "number")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -140,7 +141,7 @@ def updated_us(updated_at: str) -> int:
 
 
 def slim(result: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rectangles and choices of a result, with what is needed to read them again."""
+    """Rectangles and answers of a result, with what is needed to read them again."""
     kept = []
     for region in result:
         value = region.get("value")

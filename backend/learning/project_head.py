@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 
 from backend.domain import BackboneIdentity, Boxes
 from backend.errors import ConfigError
+from backend.labelstudio.ranges import NumberRange
 from backend.learning.choices import (
     ChoiceHead,
     Lines,
@@ -22,6 +23,7 @@ from backend.learning.choices import (
     answered,
     fit_choices,
 )
+from backend.learning.choices import learnable as learnable_choices
 from backend.learning.examples import Example
 from backend.learning.features import PictureFeatures
 from backend.learning.fit import fit
@@ -29,24 +31,37 @@ from backend.learning.grids import FeaturePair
 from backend.learning.head import Head
 from backend.learning.head import predict as predict_boxes
 from backend.learning.promote import Counts
+from backend.learning.regression import (
+    Estimate,
+    Line,
+    Measure,
+    NumberHead,
+    fit_numbers,
+    measured,
+)
 from backend.learning.tensors import Tensors, metadata_of, pack, unpack
-from backend.learning.trainer import Progress
+from backend.learning.trainer import FEW, Progress
 
 SCHEMA = 1
-_PART = "choices"
+_PART, _NUMBERS = "choices", "numbers"
 _METRICS = ("f1_50", "f1_70", "mean_iou", "no_edit", "ece", "fit_s")
+
+
+Asked = Question | Measure
+"""What a control asks of a whole picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectHead:
     """boxes: None where no box was accepted. choices: one head a control that was learned.
 
-    small: which kind of features it reads.
+    small: which kind of features it reads. numbers: one head a Rating or Number.
     """
 
     boxes: Head | None
     choices: tuple[ChoiceHead, ...]
     small: bool
+    numbers: tuple[NumberHead, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -54,23 +69,32 @@ class ProjectHead:
         return self.boxes.labels if self.boxes is not None else ()
 
     @property
+    def few(self) -> bool:
+        """Whether its boxes were learned from fewer pictures than stand alone."""
+        return self.boxes is not None and len(self.boxes.meta.pictures) < FEW
+
+    @property
     def controls(self) -> tuple[str, ...]:
-        """The controls of choices that it answers."""
-        return tuple(one.question.control for one in self.choices)
+        """The controls of whole pictures that it answers."""
+        choices = (one.question.control for one in self.choices)
+        return (*choices, *(one.measure.control for one in self.numbers))
 
     def without(self, controls: Collection[str]) -> ProjectHead:
-        """The same, leaving these controls of choices alone."""
-        kept = tuple(one for one in self.choices if one.question.control not in controls)
-        return replace(self, choices=kept)
+        """The same, leaving these controls of whole pictures alone."""
+        return replace(
+            self,
+            choices=tuple(one for one in self.choices if one.question.control not in controls),
+            numbers=tuple(one for one in self.numbers if one.measure.control not in controls),
+        )
 
     def to_bytes(self) -> bytes:
-        """As safetensors; without choices the bytes of the head for boxes alone."""
+        """As safetensors; without answers the bytes of the head for boxes alone."""
         if self.boxes is None:
             arrays: Tensors = {}
             record: dict[str, Any] = {}
         else:
             whole = self.boxes.to_bytes()
-            if not self.choices:
+            if not self.controls:
                 return whole
             arrays, record = load(whole), json.loads(metadata_of(whole)["head"])
         for i, one in enumerate(self.choices):
@@ -85,6 +109,10 @@ class ProjectHead:
             for one in self.choices
         ]
         record[_PART] = {"schema": SCHEMA, "small": self.small, "heads": heads}
+        for i, number in enumerate(self.numbers):
+            arrays |= pack(f"{_NUMBERS}/{i}/line", number.line)
+            arrays[f"{_NUMBERS}/{i}/misses"] = number.misses
+        record[_NUMBERS] = [asdict(one.measure) for one in self.numbers]
         ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
         return bytes(save(ordered, {"head": json.dumps(record)}))
 
@@ -96,12 +124,13 @@ class ProjectHead:
             told = record.get(_PART)
             choices = _read_choices(told, arrays) if told is not None else ()
             small = bool(told["small"]) if told is not None else False
+            numbers = _read_numbers(record.get(_NUMBERS, ()), arrays)
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"This is not a head: {error}.", "Import a file that `heads export` wrote."
             ) from error
         boxes = Head.from_bytes(data) if "labels" in record or told is None else None
-        return cls(boxes, choices, boxes.small if boxes is not None else small)
+        return cls(boxes, choices, boxes.small if boxes is not None else small, numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,44 +141,68 @@ class ProjectReport:
     per_picture: Mapping[str, Counts]
 
 
+def learnable(asked: Sequence[Asked], examples: Sequence[Example]) -> tuple[Asked, ...]:
+    """What was answered in two different ways."""
+    choices = learnable_choices([one for one in asked if isinstance(one, Question)], examples)
+    numbers = [one for one in asked if isinstance(one, Measure)]
+    return (*choices, *(one for one in numbers if measured(one, examples) is not None))
+
+
 def fit_project(
     examples: Sequence[Example],
     features: Mapping[str, FeaturePair],
     labels: Sequence[str],
-    questions: Sequence[Question],
+    questions: Sequence[Asked],
     backbone: BackboneIdentity,
     *,
     progress: Progress = lambda share: None,
 ) -> tuple[ProjectHead, ProjectReport]:
     """A head from accepted pictures, and what it is worth.
 
-    Arguments as ``fit``; questions: those that may be learned. Raises: RequestError
+    Arguments as ``fit``; questions: those that may be learned. A Rating or Number that
+    is not learned better than its mean is left out, its metrics stay. Raises: RequestError
     where neither a box nor two different answers were accepted.
     """
     used = [example for example in examples if example.picture in features]
     drawn = [example for example in used if example.drawn_on]
-    known = [one for one in (answered(question, used) for question in questions) if one]
+    chosen = [one for one in questions if isinstance(one, Question)]
+    known = [one for one in (answered(question, used) for question in chosen) if one]
+    measures = [one for one in questions if isinstance(one, Measure)]
+    valued = [one for one in (measured(measure, used) for measure in measures) if one]
     boxes: Head | None = None
     metrics: dict[str, float] = {}
     counts: dict[str, Counts] = {}
-    if not known or any(name in labels for one in drawn for name in one.boxes.label):
+    if not (known or valued) or any(name in labels for one in drawn for name in one.boxes.label):
         boxes, report = fit(drawn, features, labels, backbone, progress=progress)
         metrics = {name: float(getattr(report, name)) for name in _METRICS}
         counts = dict(report.per_picture)
-    asked = used if known else ()
+    asked = used if known or valued else ()
     pooled = {example.picture: features[example.picture][0].pooled for example in asked}
-    choices = []
-    for one in known:
-        head, right = fit_choices(one, pooled)
-        choices.append(head)
-        metrics[f"accuracy_{one.question.control}"] = head.accuracy
+
+    def add_answers(control: str, right: Mapping[str, bool]) -> None:
         for picture, was_right in right.items():
             before = counts.get(picture, Counts())
-            answers = {**before.answers, one.question.control: was_right}
-            counts[picture] = replace(before, answers=answers)
+            counts[picture] = replace(before, answers={**before.answers, control: was_right})
+
+    choices = []
+    for one in known:
+        choice_head, right = fit_choices(one, pooled)
+        choices.append(choice_head)
+        metrics[f"accuracy_{one.question.control}"] = choice_head.accuracy
+        add_answers(one.question.control, right)
+    numbers = []
+    for values in valued:
+        fitted, control = fit_numbers(values, pooled), values.measure.control
+        metrics[f"error_{control}"] = fitted.error
+        metrics[f"error_of_mean_{control}"] = fitted.error_of_mean
+        if fitted.head is None:
+            continue
+        numbers.append(fitted.head)
+        add_answers(control, fitted.right)
     progress(1.0)
     small = boxes.small if boxes is not None else False
-    return ProjectHead(boxes, tuple(choices), small), ProjectReport(metrics, counts)
+    head = ProjectHead(boxes, tuple(choices), small, tuple(numbers))
+    return head, ProjectReport(metrics, counts)
 
 
 def predict(head: ProjectHead, features: Sequence[PictureFeatures]) -> list[Boxes]:
@@ -169,6 +222,29 @@ def predict_choices(
         {control: opinions[at] for control, opinions in of_control.items()}
         for at in range(len(features))
     ]
+
+
+def predict_numbers(
+    head: ProjectHead, features: Sequence[PictureFeatures]
+) -> list[dict[str, Estimate]]:
+    """Estimates for each picture by control, of the controls that the head knows."""
+    pooled = [picture.pooled for picture in features]
+    of_control = {one.measure.control: one(pooled) for one in head.numbers}
+    return [
+        {control: estimates[at] for control, estimates in of_control.items()}
+        for at in range(len(features))
+    ]
+
+
+def _read_numbers(records: Sequence[Mapping[str, Any]], arrays: Tensors) -> tuple[NumberHead, ...]:
+    return tuple(
+        NumberHead(
+            Measure(str(one["control"]), NumberRange(**one["allowed"])),
+            unpack(Line, f"{_NUMBERS}/{i}/line", arrays),
+            arrays[f"{_NUMBERS}/{i}/misses"],
+        )
+        for i, one in enumerate(records)
+    )
 
 
 def _read_choices(record: Mapping[str, Any], arrays: Tensors) -> tuple[ChoiceHead, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ import numpy as np
 from backend.domain import Boxes
 from backend.learning.examples import Example
 from backend.learning.matching import LOOSE, TIGHT, match
+from backend.learning.regression import Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Boxes right (tp), wrong (fp) and missed (fn) at IoU 0.5 and 0.7, and answers.
 
-    answers: of one picture, whether each answered control of choices was right.
+    answers: of one picture, whether each answered control of the whole picture was right.
     """
 
     tp50: int = 0
@@ -83,17 +85,26 @@ def judge(found: Boxes, accepted: Boxes) -> Counts:
     )
 
 
-def judge_example(found: Boxes, chosen: Mapping[str, Collection[str]], example: Example) -> Counts:
+def judge_example(
+    found: Boxes,
+    chosen: Mapping[str, Collection[str]],
+    example: Example,
+    estimated: Mapping[str, Estimate] = MappingProxyType({}),
+) -> Counts:
     """Counts of one picture with its answers, of the controls that were answered.
 
-    An answer is right where just the accepted choices were taken. Where no box was asked
-    for, none is wrong.
+    An answer is right where just the accepted choices were taken, or a value is one step
+    off at most. Where no box was asked for, none is wrong.
     """
     counts = judge(found, example.boxes) if example.drawn_on else Counts()
     answers = {
         control: set(chosen[control]) == set(accepted)
         for control, accepted in example.choices.items()
         if control in chosen
+    } | {
+        control: estimated[control].right(accepted)
+        for control, accepted in example.numbers.items()
+        if control in estimated
     }
     return replace(counts, answers=answers)
 

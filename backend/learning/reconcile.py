@@ -3,7 +3,8 @@
 One rule, pure: the newest ground truth has the only say. Without one, each annotator's
 newest annotation is a voice, and what more than half of the voices have is accepted:
 boxes of the same control, picture and label whose intersection over union is at least
-0.5, at their mean corners; choices by name. With one voice all of it is accepted, with two
+0.5, at their mean corners; choices by name; of numbers, where more than half gave one, the
+median. With one voice all of it is accepted, with two
 what both have. A voice without boxes is a voice all the same.
 """
 
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from statistics import median
 
 import numpy as np
 
@@ -24,6 +26,9 @@ SAME_IOU = 0.5
 
 Choices = Mapping[tuple[str, int], tuple[str, ...]]
 """Choices taken, by control and picture."""
+
+Numbers = Mapping[str, float]
+"""Values given, by control."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Voice:
     boxes: tuple[ReadRegion, ...]
     deleted: tuple[ReadRegion, ...] = ()
     choices: Choices = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,14 @@ class Agreed:
     boxes: tuple[ReadRegion, ...]
     rejected: tuple[ReadRegion, ...]
     choices: Choices
+    numbers: Numbers = field(default_factory=dict)
 
 
 def reconcile(voices: Iterable[Voice]) -> Agreed:
     """What is accepted; the order of the voices changes nothing."""
     heard = _heard(voices)
     boxes = _boxes(heard)
-    return Agreed(boxes, _rejected(heard, boxes), _choices(heard))
+    return Agreed(boxes, _rejected(heard, boxes), _choices(heard), _numbers(heard))
 
 
 def _heard(voices: Iterable[Voice]) -> list[Voice]:
@@ -149,6 +156,15 @@ def _choices(heard: Sequence[Voice]) -> dict[tuple[str, int], tuple[str, ...]]:
         if taken:
             agreed[place] = taken
     return agreed
+
+
+def _numbers(heard: Sequence[Voice]) -> dict[str, float]:
+    given = {name: [v.numbers[name] for v in heard if name in v.numbers] for name in _named(heard)}
+    return {name: median(values) for name, values in given.items() if 2 * len(values) > len(heard)}
+
+
+def _named(heard: Sequence[Voice]) -> list[str]:
+    return sorted({name for voice in heard for name in voice.numbers})
 
 
 def _corners(boxes: Sequence[ReadRegion]) -> FloatArray:

@@ -20,6 +20,12 @@ from backend.learning.fit_report import Judged
 from backend.learning.folds import Folds
 from backend.learning.grids import Grids, PictureGrids
 from backend.learning.head import name_boxes, name_maps
+from backend.learning.label_classifier import (
+    CellLooks,
+    LabelClassifier,
+    cell_looks,
+    fit_label_classifier,
+)
 from backend.learning.linear import Ridge, RidgeSums
 from backend.learning.matching import LOOSE, TIGHT, hits
 from backend.learning.naming import Naming
@@ -67,6 +73,7 @@ class Parts:
     corners: Ridge
     ranker: Ranker
     naming: Naming | None
+    classifier: LabelClassifier
     known: FloatArray
     prior_boxes: bool
     judged: list[Judged]
@@ -78,6 +85,7 @@ class _Looked:
 
     view: PriorView | None
     looks: F16Array | None
+    cells: CellLooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,7 @@ class Trainer:
             corners[None],
             ranker[None],
             naming[None],
+            self._classifier(looked),
             known[None],
             self._start is not None,
             judged,
@@ -144,7 +153,8 @@ class Trainer:
         looked = []
         for number, (fold, one) in enumerate(zip(self._folds.of, self._accepted, strict=True)):
             progress(self._share(0, _FIRST_LOOK, number))
-            upright, mirrored = self._grids.first(one.picture)
+            look = self._grids.first(one.picture)
+            upright, mirrored = look.upright, look.mirrored
             here = _dense_sums(one.boxes, upright, mirrored)
             sums[fold] = sums[fold] + here if fold in sums else here
             view = view_of(self._prior, upright) if self._prior else None
@@ -152,7 +162,7 @@ class Trainer:
             if self._labels > 1:
                 count = len(self._accepted)
                 looks = true_looks(one.boxes, upright, mirrored, pictures=count, seed=number)
-            looked.append(_Looked(view, looks))
+            looked.append(_Looked(view, looks, cell_looks(look.cells, one.boxes)))
         return sums, looked
 
     def _known(self, without: int | None) -> FloatArray:
@@ -171,6 +181,10 @@ class Trainer:
         label = [one.label for one in self._accepted]
         outside = self._folds.outside
         return naming_of(outside(looks, without), outside(label, without), self._labels)
+
+    def _classifier(self, looked: Sequence[_Looked]) -> LabelClassifier:
+        label = [one.label for one in self._accepted]
+        return fit_label_classifier([one.cells for one in looked], label, self._labels)
 
     # ---- the second look: candidates, and how their corners have to move
 

@@ -73,8 +73,13 @@ def see_with_prior(backbone: Backbone) -> See | None:
     Whether the prior was made for these weights is asked of a drawn picture, once: no
     answer depends on the pictures that came first.
     """
-    prior = prior_for(backbone.identity.name, extract(backbone, [_drawn()]))
+    prior = known_prior(backbone)
     return None if prior is None else functools.partial(_see, backbone, prior)
+
+
+def known_prior(backbone: Backbone) -> Prior | None:
+    """The prior of these weights, judged by a drawn picture; None where there is none."""
+    return prior_for(backbone.identity.name, extract(backbone, [_drawn()]))
 
 
 def _see(

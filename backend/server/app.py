@@ -16,7 +16,17 @@ from backend.server.auth import BasicAuth
 from backend.server.link import StoreLink
 from backend.server.metrics import ServerMetrics
 from backend.server.overview import look
-from backend.server.routes import docs, health, jobs, metrics, predict, setup, versions, webhook
+from backend.server.routes import (
+    docs,
+    explain,
+    health,
+    jobs,
+    metrics,
+    predict,
+    setup,
+    versions,
+    webhook,
+)
 from backend.server.state import ServerState
 from backend.settings import Settings
 
@@ -56,6 +66,6 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.server = state
     edge.install(app)
-    for module in (health, setup, predict, webhook, versions, jobs, metrics, docs):
+    for module in (health, setup, predict, webhook, versions, explain, jobs, metrics, docs):
         app.include_router(module.router)
     return app

@@ -9,6 +9,7 @@ by the parser.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import pydantic_core
@@ -16,6 +17,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from backend.errors import RequestError, RequestTooLarge
+from backend.labelstudio.interaction import asked_context
 from backend.store.keys import project_id_of
 
 _INT64_MAX = 2**63 - 1
@@ -59,7 +61,7 @@ class TaskBody(BaseModel):
 
 
 class PredictBody(BaseModel):
-    """What Label Studio posts to /predict; further members (`params`) are ignored."""
+    """What Label Studio posts to /predict; further members are ignored."""
 
     tasks: list[TaskBody]
     project: ProjectId = ""
@@ -68,6 +70,25 @@ class PredictBody(BaseModel):
         description="Labelling configuration; if missing, the one of the last /setup.",
         examples=[_EXAMPLE_CONFIG],
     )
+    params: Any = Field(
+        None,
+        description="`context` in it holds what a smart tool marked on the one task; the rest "
+        "is ignored.",
+    )
+
+    def context(self) -> Mapping[str, Any] | None:
+        """What a smart tool marked, None where whole tasks are to be predicted.
+
+        Raises: RequestError for a context of another form, or beside several tasks.
+        """
+        params = self.params if isinstance(self.params, dict) else {}
+        context = asked_context(params.get("context"))
+        if context is not None and len(self.tasks) != 1:
+            raise RequestError(
+                f"params.context goes with one task, the call has {len(self.tasks)}.",
+                "Send the task that was marked alone, or leave the context out.",
+            )
+        return context
 
 
 class SetupBody(BaseModel):

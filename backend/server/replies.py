@@ -133,7 +133,9 @@ _TEXTS: Final = {
     405: "The route does not know this method.",
     413: "The body is larger than MAX_REQUEST_BYTES, or has more than MAX_REQUEST_TASKS tasks.",
     422: "The request cannot be served; the reply says why and what to do.",
-    503: "Redis is away; the same call may succeed later.",
+    502: "Label Studio refused or failed when the worker asked it.",
+    503: "Redis is away, or no worker is alive; the same call may succeed later.",
+    504: "It is not done within the deadline; the work goes on, ask again.",
 }
 
 

@@ -154,3 +154,13 @@ def judged(project_id: str, version: str) -> str:
 def refresh(project_id: str) -> str:
     """The refresh of a project's predictions that is under way."""
     return f"{_PREFIX}refresh:{project_id_of(project_id)}"
+
+
+def explanation(name: str) -> str:
+    """A picture that shows where a method looked."""
+    return f"{_PREFIX}explanation:{name}"
+
+
+def explaining(name: str) -> str:
+    """Id of the job that draws that picture."""
+    return f"{_PREFIX}explaining:{name}"

@@ -138,6 +138,13 @@ class Backbone:
         scores: Tensor = self.head(self.runtime.cells_at(pixels))
         return scores
 
+    def tapped_at(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """``tapped`` at normalised pixels, which stay as they are: float32 cells and taps.
+
+        With the gradients that autograd records for the pixels; the parameters get none.
+        """
+        return self.runtime.cells_and_taps_at(pixels)
+
     def classifying(self, weight: Tensor, bias: Tensor, classes: tuple[ClassName, ...]) -> Backbone:
         """The same trunk under another head: the mean over cells, then a linear layer.
 

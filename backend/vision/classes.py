@@ -16,7 +16,8 @@ _SEPARATORS = re.compile(r"[\s_\-]+")
 class ClassName:
     """One class of a network.
 
-    wnid: WordNet id, as n02096294. name: first lemma. synonyms: the further lemmas.
+    wnid: WordNet id, as n02096294, "" for what is not of WordNet. name: first lemma, "" for a
+    class that no label can mean. synonyms: the further lemmas.
     """
 
     wnid: str
@@ -73,7 +74,7 @@ class ClassMatcher:
         exact: dict[str, list[int]] = {}
         plural: dict[str, list[int]] = {}
         for index, entry in enumerate(classes):
-            for name in dict.fromkeys(normalise(n) for n in (*entry.names, entry.wnid)):
+            for name in dict.fromkeys(normalise(n) for n in (*entry.names, entry.wnid) if n):
                 exact.setdefault(name, []).append(index)
                 for form in _plurals(name):
                     plural.setdefault(form, []).append(index)

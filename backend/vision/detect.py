@@ -9,27 +9,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from backend.domain import UNNAMED, Boxes, Picture, concat_boxes
+from backend.domain import UNNAMED, Boxes, FloatArray, Picture, concat_boxes
 from backend.errors import ShapeError
 from backend.vision import boxes, saliency
-from backend.vision.evidence import Named, choose_labels, label_probability
+from backend.vision.evidence import Named, label_probability
 from backend.vision.look import Looked, look, prepare
-from backend.vision.saliency import OBJECTS, Target
+from backend.vision.questions import LabelQuery, Question, ask, draw_maps
+from backend.vision.saliency import OBJECTS
 
-__all__ = ["DetectOptions", "LabelQuery", "Looked", "classify", "detect", "look", "prepare"]
-
-LIKELIEST = 5
-"""Classes that one map explains at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelQuery:
-    """A label to look for. value: what a box is named; names: what it may be called."""
-
-    value: str
-    names: tuple[str, ...]
+__all__ = [
+    "DetectOptions",
+    "LabelQuery",
+    "Looked",
+    "boxes_from_maps",
+    "classify",
+    "detect",
+    "look",
+    "prepare",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +63,28 @@ def detect(
     if len(pictures) != len(looked):
         raise ShapeError(f"{len(looked)} pictures were looked at, {len(pictures)} given.")
     method = saliency.get(options.saliency)
-    rule = boxes.get(options.box_rule or method.box_rule)
-    asked = _asked(looked, labels)
+    boxes.get(options.box_rule or method.box_rule)  # an unknown one is told before any map
+    questions = ask(looked, labels)
+    maps = draw_maps(looked, questions, method, options.extra)
+    return boxes_from_maps(questions, maps, pictures, labels, options)
+
+
+def boxes_from_maps(
+    questions: Sequence[Question],
+    maps: Sequence[FloatArray],
+    pictures: Sequence[Picture],
+    labels: Sequence[LabelQuery],
+    options: DetectOptions,
+) -> list[Boxes]:
+    """Named boxes of each picture, best first, from the map (h, w) of each question.
+
+    Raises: UnknownName, LabelConfigInvalid.
+    """
+    rule = boxes.get(options.box_rule or saliency.get(options.saliency).box_rule)
     found: list[list[Boxes]] = [[] for _ in pictures]
-    for known, draw in ((True, method.draw), (False, method.without_class)):
-        group = [question for question in asked if bool(question.named.classes) is known]
-        if not group:
-            continue
-        rows = looked.select(torch.tensor([question.row for question in group]))
-        maps = draw(
-            rows, _target(rows, [question.named.classes for question in group]), options.extra
-        )
-        for question, values_hw in zip(group, maps.values_bhw, strict=True):
-            drawn = rule(values_hw, pictures[question.row], options.extra)
-            found[question.row].append(_scored(drawn, question.named, labels))
+    for question, values_hw in zip(questions, maps, strict=True):
+        drawn = rule(values_hw, pictures[question.row], options.extra)
+        found[question.row].append(_scored(drawn, question.named, labels))
     return [
         concat_boxes(parts, picture.size_hw).best(options.max_boxes, options.score_threshold)
         for parts, picture in zip(found, pictures, strict=True)
@@ -99,36 +105,6 @@ def classify(looked: Looked, labels: Sequence[LabelQuery]) -> list[dict[str, flo
         }
         for probability in looked.probability.cpu().numpy()
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """row: which picture. named: what to draw on it."""
-
-    row: int
-    named: Named
-
-
-def _asked(looked: Looked, labels: Sequence[LabelQuery]) -> list[_Question]:
-    label_classes = [looked.backbone.matcher.match(label.names) for label in labels]
-    shown = looked.shows_something()
-    return [
-        _Question(row, named)
-        for row, probability in enumerate(looked.probability.cpu().numpy())
-        if shown[row]
-        for named in choose_labels(probability, label_classes)
-    ]
-
-
-def _target(rows: Looked, classes: Sequence[tuple[int, ...]]) -> Target:
-    """The likeliest of each row's classes (of all classes where it has none), by probability."""
-    allowed = torch.ones_like(rows.logits, dtype=torch.bool)
-    for row, chosen in enumerate(classes):
-        if chosen:
-            allowed[row] = False
-            allowed[row, list(chosen)] = True
-    top = rows.logits.masked_fill(~allowed, -torch.inf).topk(LIKELIEST, 1)
-    return Target(top.indices, torch.softmax(top.values, 1))
 
 
 def _scored(drawn: Boxes, named: Named, labels: Sequence[LabelQuery]) -> Boxes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backend.domain import Picture, U8Array
@@ -42,8 +43,9 @@ class Looked:
         """Of each picture, whether it is of more than one colour."""
         if not len(self):
             return []
-        lightest, darkest = self.images_u8.amax((1, 2, 3)), self.images_u8.amin((1, 2, 3))
-        return [int(levels) > BLANK_LEVELS for levels in lightest.int() - darkest.int()]
+        lightest, darkest = self.images_u8.amax((2, 3)), self.images_u8.amin((2, 3))
+        span = (lightest.int() - darkest.int()).amax(1)
+        return [levels > BLANK_LEVELS for levels in span.tolist()]
 
     def select(self, index: Tensor) -> Looked:
         """The pictures at these positions (int64), which may repeat."""
@@ -68,6 +70,15 @@ def prepare(picture: Picture, size_px: int) -> U8Array:
         ),
         dtype=np.uint8,
     )
+
+
+def resized(images_u8: Tensor, size_px: int) -> Tensor:
+    """(B, 3, size_px, size_px) uint8 of prepared pictures (B, 3, S, S), on their device."""
+    if images_u8.shape[-1] == size_px:
+        return images_u8
+    size_hw = (size_px, size_px)
+    values = F.interpolate(images_u8.float(), size_hw, mode="bilinear", antialias=True)
+    return values.round().clamp(0, 255).to(torch.uint8)
 
 
 def look(backbone: Backbone, images_u8: U8Array) -> Looked:

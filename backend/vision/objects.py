@@ -12,9 +12,12 @@ from backend.domain import UNNAMED, Boxes, FloatArray, Picture
 from backend.errors import ShapeError
 from backend.vision.backbones import Features
 from backend.vision.detect import DetectOptions, LabelQuery, detect
-from backend.vision.evidence import choose_labels
+from backend.vision.evidence import Named, choose_labels
 from backend.vision.look import Looked
 from backend.vision.saliency import OBJECTS
+
+SURE = 0.5
+"""Probability from which a label is more likely than all others together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ class Sight:
     looked: Looked
     objects: Objects | None = None
 
+    @property
+    def evidence(self) -> Looked:
+        """Whose cells speak for the names of boxes."""
+        return self.looked if self.objects is None else self.objects.looked
+
     def select(self, rows: Sequence[int]) -> Sight:
         """The pictures at these positions, which may repeat."""
         index = torch.tensor(rows, dtype=torch.int64)
@@ -79,15 +87,10 @@ def name_objects(
     score is the box's own times the probability of the name where the network has a say
     in it. A picture of one colour has no boxes.
     """
-    backbone = objects.looked.backbone
-    label_classes = [backbone.matcher.match(label.names) for label in labels]
     found = []
     for row, shown in enumerate(objects.looked.shows_something()):
         boxes = objects.boxes[row] if shown else Boxes.empty(objects.boxes[row].size_hw)
-        named = [
-            choose_labels(probability, label_classes)[0]
-            for probability in inside(objects.looked, row, boxes)
-        ]
+        named = _named_inside(objects.looked, row, boxes, labels)
         sure = [1.0 if one.probability is None else one.probability for one in named]
         names = (UNNAMED if one.label is None else labels[one.label].value for one in named)
         score = boxes.score * np.array(sure, np.float32)
@@ -97,6 +100,44 @@ def name_objects(
             )
         )
     return found
+
+
+def rename(
+    looked: Looked,
+    row: int,
+    boxes: Boxes,
+    labels: Sequence[LabelQuery],
+    known: frozenset[str],
+    *,
+    few: bool,
+) -> Boxes:
+    """Boxes of a picture that were named by what knows some labels alone, named again.
+
+    known: values of those labels. A box takes another label's name, its score times the
+    probability, where the network is surer of that label inside than of all else. few: what
+    named them learned from few pictures. Then, where the box has the name of a label that
+    matches a class, the network knows both and ``choose_labels`` decides: also for a label
+    that it sees a little, or that is left by elimination.
+    """
+    matcher = looked.backbone.matcher
+    matched = {label.value for label in labels if matcher.match(label.names)}
+    names, score = list(boxes.label), boxes.score.copy()
+    for at, one in enumerate(_named_inside(looked, row, boxes, labels)):
+        if one.label is None or labels[one.label].value in known:
+            continue
+        sure = one.probability
+        if (few and names[at] in matched) or (sure is not None and sure >= SURE):
+            names[at] = labels[one.label].value
+            score[at] *= 1.0 if sure is None else sure
+    return Boxes(boxes.xyxy_px, score, tuple(names), boxes.size_hw)
+
+
+def _named_inside(
+    looked: Looked, row: int, boxes: Boxes, labels: Sequence[LabelQuery]
+) -> list[Named]:
+    """What ``choose_labels`` puts first for the inside of each box."""
+    classes = [looked.backbone.matcher.match(label.names) for label in labels]
+    return [choose_labels(inner, classes)[0] for inner in inside(looked, row, boxes)]
 
 
 def inside(looked: Looked, row: int, boxes: Boxes) -> list[FloatArray]:

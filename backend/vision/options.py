@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from backend.errors import LabelConfigInvalid
 
 PREFIX = "model_"
+
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 O = TypeVar("O")  # noqa: E741 - no other letter says what it is
 
@@ -32,6 +35,12 @@ def within(default: float, low: float, high: float) -> Any:
         return value
 
     return _field(default, read)
+
+
+def within_or_none(low: float, high: float) -> Any:
+    """A dataclass field for a number with bounds, None where it is left to another option."""
+    number: Any = within(low, low, high)
+    return _field(None, number.metadata["read"])
 
 
 def several(default: tuple[float, ...], low: float, high: float, most: int) -> Any:
@@ -70,6 +79,28 @@ def yes_no(default: bool) -> Any:
         return _YES_NO[text.lower()]
 
     return _field(default, read)
+
+
+def boxes_pct() -> Any:
+    """A dataclass field of rectangles (x0, y0, x1, y1) in percent of the picture, or none.
+
+    As text "x0,y0,x1,y1", several parted by ";".
+    """
+
+    def read(text: str) -> tuple[tuple[float, ...], ...]:
+        try:
+            boxes = tuple(tuple(float(n) for n in part.split(",")) for part in text.split(";"))
+        except ValueError:
+            boxes = ((),)
+        for box in boxes:
+            if not (len(box) == 4 and 0 <= box[0] < box[2] <= 100 and 0 <= box[1] < box[3] <= 100):
+                raise ValueError(
+                    "x0,y0,x1,y1 in percent of the picture with x0 < x1 and y0 < y1, "
+                    "several parted by ;"
+                )
+        return boxes
+
+    return _field((), read)
 
 
 def read_options(kind: type[O], text: Mapping[str, str]) -> O:

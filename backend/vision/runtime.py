@@ -45,6 +45,10 @@ class Runtime(Protocol):
         """Float32 cells of any normalised pixels, with the gradients that autograd records."""
         ...
 
+    def cells_and_taps_at(self, pixels: Tensor) -> Tapped:
+        """The same with the taps, through layers of which none normalises a batch."""
+        ...
+
 
 class TorchRuntime:
     """PyTorch, eager.
@@ -87,15 +91,21 @@ class TorchRuntime:
             return cast(Tensor, self.trunk(self.normalised(images_u8))).float()
 
     def cells_and_taps(self, images_u8: Tensor) -> Tapped:
-        if self._tapped is None:
-            self._tapped = tapped(self.trunk)
         with torch.inference_mode(), self._autocast(self.precision):
-            cells, taps = self._tapped(self.normalised(images_u8))
+            cells, taps = self._with_taps()(self.normalised(images_u8))
             return cells.float(), tuple(tap.float() for tap in taps)
 
     def cells_at(self, pixels: Tensor) -> Tensor:
         # A copy, because the first layer may work in place and a leaf must not change.
         return cast(Tensor, self.trunk(pixels.clone()))
+
+    def cells_and_taps_at(self, pixels: Tensor) -> Tapped:
+        return cast(Tapped, self._with_taps()(pixels.clone()))
+
+    def _with_taps(self) -> fx.GraphModule:
+        if self._tapped is None:
+            self._tapped = tapped(fold_batch_norm(self.trunk))
+        return self._tapped
 
     def normalised(self, images_u8: Tensor) -> Tensor:
         on_device = images_u8.to(self.device, non_blocking=True)

@@ -215,6 +215,14 @@ def test_labels(labels: list[str], state: str, words: str) -> None:
     assert_found(check, state, words)
 
 
+def test_values_need_no_labels() -> None:
+    spec = parse_label_config(
+        '<View><Image name="i" value="$image"/><Rating name="stars" toName="i"/></View>'
+    )
+    (check,) = studio.check_labels(spec, None, imagenet_classes())
+    assert_found(check, "ok", "accepted values")
+
+
 def test_dynamic_labels_are_those_of_the_task() -> None:
     spec = parse_label_config(
         '<View><Image name="i" value="$image"/>'

@@ -13,8 +13,8 @@ import numpy as np
 from backend.domain import BackboneIdentity, Boxes, FloatArray, Picture
 from backend.evaluation.drawn import draw_picture
 from backend.jobs.learner import Fitted, Learner, Progress
-from backend.learning.choices import Question
 from backend.learning.examples import Example
+from backend.learning.project_head import Asked
 from backend.vision.backbones import Backbone
 
 
@@ -57,6 +57,7 @@ class NearestHead:
     labels: tuple[str, ...]
     small: bool = False
     controls: tuple[str, ...] = ()
+    few: bool = False
 
     def without(self, controls: Collection[str]) -> NearestHead:
         return self
@@ -114,7 +115,7 @@ def nearest_learner(cache: Kept) -> Learner:
         examples: Sequence[Example],
         features: Mapping[str, tuple[Any, Any]],
         labels: Sequence[str],
-        _questions: Sequence[Question],
+        _questions: Sequence[Asked],
         _identity: BackboneIdentity,
         _progress: Progress,
     ) -> Fitted:

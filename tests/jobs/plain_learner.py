@@ -11,8 +11,9 @@ import numpy as np
 
 from backend.domain import UNNAMED, BackboneIdentity, Boxes, Picture, U8Array
 from backend.jobs.learner import Fitted, Learner
-from backend.learning.choices import Question
 from backend.learning.examples import Example
+from backend.learning.pointed import Pointable
+from backend.learning.project_head import Asked
 from backend.learning.promote import Counts, judge, total
 from backend.learning.unlabelled import See
 from backend.vision.backbones import Backbone
@@ -34,6 +35,7 @@ class PlainHead:
     boxes: Mapping[str, Sequence[float]]
     small: bool = False
     controls: tuple[str, ...] = ()
+    few: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -95,6 +97,7 @@ class PlainLearning:
             read_head=PlainHead.from_bytes,
             predict=predict,
             see_objects=lambda backbone: None if self.object is None else self._see(backbone),
+            pointable=lambda backbone: self._point,
         )
 
     def _see(self, backbone: Backbone) -> See:
@@ -105,6 +108,11 @@ class PlainLearning:
             return Sight(looked, Objects(tuple(predict(head, features)), looked))
 
         return see
+
+    def _point(self, features: PlainFeatures) -> Pointable:
+        """Cells that show nothing, with the known object for a proposal."""
+        head = PlainHead({} if self.object is None else {UNNAMED: self.object})
+        return Pointable(np.zeros((2, 8, 8), np.float32), predict(head, [features])[0])
 
     def _extract(
         self, backbone: Backbone, pictures: Sequence[Picture], *, small: bool, mirrored: bool
@@ -118,7 +126,7 @@ class PlainLearning:
         examples: Sequence[Example],
         features: Mapping[str, tuple[Any, Any]],
         labels: Sequence[str],
-        _questions: Sequence[Question],
+        _questions: Sequence[Asked],
         identity: BackboneIdentity,
         progress: Callable[[float], None],
     ) -> Fitted:

@@ -118,7 +118,9 @@ def test_choices_beside_boxes_need_no_further_pass(road: Road, passes: list[int]
 
 def test_labels_that_a_head_lacks_share_its_features(road: Road, passes: list[int]) -> None:
     road.learning.object = CORNER
-    config = TWO_LABELS.replace('"New"', f'"New" predicted_values="{ANYTHING}"')
+    # Seen a little, and so no reason to doubt what the head says of its own boxes.
+    some = ",".join(ANYTHING.split(",")[::4])
+    config = TWO_LABELS.replace('"New"', f'"New" predicted_values="{some}"')
     team = Team(road, config)
     team.accept(road.pictures.add(3), lambda: [region(0, 0, 40)])
     team.train()
@@ -154,6 +156,6 @@ def test_a_new_prior_names_a_new_version() -> None:
     priors._by_name.cache_clear()
     digests = {name: prior.digest for name, prior in priors._by_name().items()}
     assert (ALGORITHM, digests) == (
-        2,
+        3,
         {"embedded": "5819c7fe", "mobilenet_v2": "013acfa0"},
     ), "Other priors give other predictions: raise ALGORITHM, then put both here."

@@ -9,7 +9,9 @@ CONFIG = (
     '<View><Image name="img" value="$image"/><RectangleLabels name="rl" toName="img">'
     '<Label value="Dog" alias="dg"/><Label value="Cat"/></RectangleLabels>'
     '<Rectangle name="re" toName="img"/><Labels name="lb" toName="img"><Label value="A"/></Labels>'
-    '<Choices name="ch" toName="img"><Choice value="day"/><Choice value="night"/></Choices></View>'
+    '<Choices name="ch" toName="img"><Choice value="day"/><Choice value="night"/></Choices>'
+    '<Rating name="ra" toName="img"/><Number name="nu" toName="img" min="0" max="10" step=".5"/>'
+    "</View>"
 )
 DATA = {"image": "a.png"}
 
@@ -46,6 +48,22 @@ GOOD: dict[str, Any] = {
             "score": 0.5,
             "value": {"choices": ["day"]},
         },
+        {
+            "id": "e",
+            "from_name": "ra",
+            "to_name": "img",
+            "type": "rating",
+            "score": 0.5,
+            "value": {"rating": 4},
+        },
+        {
+            "id": "f",
+            "from_name": "nu",
+            "to_name": "img",
+            "type": "number",
+            "score": 0.5,
+            "value": {"number": 2.5},
+        },
     ],
     "score": 0.5,
     "model_version": "v",
@@ -73,6 +91,11 @@ DROPPED: dict[str, dict[str, Any]] = {
     "unknown label": broken("result", 0, "value", "rectanglelabels", ["Cow"]),
     "label value where an alias exists": broken("result", 0, "value", "rectanglelabels", ["Dog"]),
     "unknown choice": broken("result", 3, "value", "choices", ["dusk"]),
+    "rating as text": broken("result", 4, "value", "rating", "four"),
+    "more stars than there are": broken("result", 4, "value", "rating", 6),
+    "half a star": broken("result", 4, "value", "rating", 3.5),
+    "number as text": broken("result", 5, "value", "number", "many"),
+    "no number": broken("result", 5, "value", "number", REMOVED),
     "unknown from_name": broken("result", 0, "from_name", "zz"),
     "unknown to_name": broken("result", 0, "to_name", "zz"),
     "wrong type": broken("result", 0, "type", "polygonlabels"),
@@ -118,6 +141,12 @@ OURS: dict[str, dict[str, Any]] = {
     "pair in two places": broken("result", 2, "value", "x", 3.0),
     "ids shared by two kinds": broken("result", 3, "id", "a"),
     "id used twice": broken("result", [GOOD["result"][0], GOOD["result"][0]]),
+    "no star": broken("result", 4, "value", "rating", 0),
+    "two ratings": broken("result", [GOOD["result"][4], {**GOOD["result"][4], "id": "g"}]),
+    "number beyond its range": broken("result", 5, "value", "number", 10.5),
+    "number not finite": broken("result", 5, "value", "number", float("inf")),
+    "number as truth": broken("result", 5, "value", "number", True),
+    "geometry with a rating": broken("result", 4, "value", "x", 1),
     "two answers": broken("result", [GOOD["result"][3], {**GOOD["result"][3], "id": "d"}]),
     "both choices": broken("result", 3, "value", "choices", ["day", "night"]),
     "no choice": broken("result", 3, "value", "choices", []),

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from backend.domain import UNNAMED, Boxes
 from backend.labelstudio.labelspec import Control, parse_label_config
-from backend.labelstudio.prediction import FoundBoxes, FoundChoices, build_prediction
+from backend.labelstudio.prediction import (
+    Found,
+    FoundBoxes,
+    FoundChoices,
+    FoundNumber,
+    build_prediction,
+)
 from backend.labelstudio.prediction_check import check_prediction
 from tests.labelstudio import broken
 
@@ -72,6 +78,8 @@ def test_parser_agrees_on_names_labels_and_targets(ask_sdk: Ask) -> None:
         "rectanglelabels": "RectangleLabels",
         "rectangle+labels": "Labels",
         "choices": "Choices",
+        "rating": "Rating",
+        "number": "Number",
     }
     for config, theirs in zip(
         CONFIGS.values(), ask_sdk(PARSE, list(CONFIGS.values())), strict=True
@@ -111,11 +119,14 @@ def found_choices(draw: st.DrawFn, control: Control, item_index: int) -> FoundCh
 def predictions(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     config = draw(st.sampled_from([broken.CONFIG, LISTS]))
     spec = parse_label_config(config)
-    found: list[FoundBoxes | FoundChoices] = []
+    found: list[Found] = []
     for control in spec.controls:
         if control.kind == "choices":
             items = range(2) if control.per_item else range(1)
             found += [found_choices(draw, control, item) for item in items]
+        elif control.values is not None:
+            values = st.one_of(st.none(), st.floats(-20, 20).map(control.values.nearest))
+            found.append(FoundNumber(control.name, draw(values), draw(st.floats(0, 1))))
         else:
             found.append(found_boxes(draw, control))
     built = build_prediction(spec, found, model_version="net-0-ab", region_id_seed="1")

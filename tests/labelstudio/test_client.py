@@ -131,6 +131,14 @@ def test_predictions_of_and_existing_tasks(loopback: Script, client: LabelStudio
     assert len(loopback.calls) == calls
 
 
+def test_tasks_among_asks_the_data_manager(loopback: Script, client: LabelStudioClient) -> None:
+    loopback.answer = DataManager({7: ["v-1"], 8: []})
+    assert client.tasks_among(3, [7, 99]) == [Task(7, {"image": "/7.png"})]
+    assert client.tasks_among(3, []) == []
+    # Reading one task by its number would have Label Studio ask this backend for predictions.
+    assert not [call for call in loopback.calls if call.path.startswith("/api/tasks/7")]
+
+
 def test_many_ids_are_asked_in_parts(loopback: Script, client: LabelStudioClient) -> None:
     ids = range(1_000_000, 1_000_450)
     loopback.answer = DataManager({task: [] for task in ids})

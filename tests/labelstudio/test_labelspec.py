@@ -7,6 +7,7 @@ import pytest
 from backend.errors import LabelConfigInvalid
 from backend.labelstudio.configtree import CONFIG_CHARS
 from backend.labelstudio.labelspec import Control, LabelName, parse_label_config
+from backend.labelstudio.ranges import NumberRange
 
 IMAGE = '<Image name="img" value="$image"/>'
 BOXES = '<RectangleLabels name="rl" toName="img"><Label value="Dog"/></RectangleLabels>'
@@ -108,6 +109,21 @@ def test_everything_nested_commented_and_declared() -> None:
     assert spec.unserved == ()
 
 
+def test_ratings_and_numbers() -> None:
+    spec = parse_label_config(
+        view(
+            IMAGE,
+            '<Rating name="stars" toName="img" maxRating="3"/>',
+            '<Number name="metres" toName="img" min="0" step="0.1"/>',
+        )
+    )
+    assert [(c.name, c.kind, c.values, c.labels, c.draws) for c in spec.controls] == [
+        ("stars", "rating", NumberRange(1, 3, 1), (), False),
+        ("metres", "number", NumberRange(0, None, 0.1), (), False),
+    ]
+    assert spec.unserved == ()
+
+
 def test_several_pictures() -> None:
     spec = parse_label_config(
         view(
@@ -182,6 +198,12 @@ def test_options_travel_and_skip_leaves_a_control_to_people() -> None:
             ("Choices perRegion",),
         ),
         ('<Choices name="c" toName="img"/>', ("Choices without Choice",)),
+        ('<Rating name="c" toName="img" perRegion="true"/>', ("Rating perRegion",)),
+        ('<Number name="c" toName="img" perRegion="true"/>', ("Number perRegion",)),
+        (
+            '<Image name="more" valueList="$more"/><Rating name="c" toName="more"/>',
+            ("Rating of several pictures",),
+        ),
         (
             '<Labels name="l" toName="img"><Label value="a"/></Labels>',
             ("Labels without Rectangle",),
@@ -197,7 +219,19 @@ def test_options_travel_and_skip_leaves_a_control_to_people() -> None:
             ("Repeater",),
         ),
     ],
-    ids=["polygon", "video", "per-region", "no-choice", "labels", "rectangle", "text", "repeater"],
+    ids=[
+        "polygon",
+        "video",
+        "per-region",
+        "no-choice",
+        "rating-per-region",
+        "number-per-region",
+        "rating-of-a-list",
+        "labels",
+        "rectangle",
+        "text",
+        "repeater",
+    ],
 )
 def test_what_cannot_be_served_is_remembered(extra: str, unserved: tuple[str, ...]) -> None:
     spec = parse_label_config(view(IMAGE, BOXES, extra))
@@ -320,6 +354,9 @@ def test_fingerprint_tells_apart_what_changes_predictions() -> None:
             IMAGE,
             '<Choices name="rl" toName="img" choice="multiple"><Choice value="A"/></Choices>',
         ),
+        (IMAGE, '<Rating name="r" toName="img"/>'),
+        (IMAGE, '<Rating name="r" toName="img" maxRating="3"/>'),
+        (IMAGE, '<Number name="r" toName="img" min="1" max="5"/>'),
     ]
     assert len({fingerprint(*variant) for variant in variants}) == len(variants)
 

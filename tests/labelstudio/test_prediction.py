@@ -11,8 +11,10 @@ from backend.domain import UNNAMED, Boxes
 from backend.errors import UnknownName
 from backend.labelstudio.labelspec import LabelSpec, parse_label_config
 from backend.labelstudio.prediction import (
+    Found,
     FoundBoxes,
     FoundChoices,
+    FoundNumber,
     build_prediction,
     check_prediction,
     region_id,
@@ -27,6 +29,10 @@ SPEC = parse_label_config(
 PAIR = parse_label_config(
     '<View><Image name="img" value="$image"/><Rectangle name="re" toName="img"/>'
     '<Labels name="lb" toName="img"><Label value="A"/></Labels></View>'
+)
+VALUES = parse_label_config(
+    '<View><Image name="img" value="$image"/><Rating name="stars" toName="img"/>'
+    '<Number name="metres" toName="img" step=".5"/></View>'
 )
 LIST = parse_label_config(
     '<View><Image name="img" valueList="$images"/><RectangleLabels name="rl" toName="img">'
@@ -46,7 +52,7 @@ def boxes(*rows: tuple[float, float, float, float, float, str]) -> Boxes:
     )
 
 
-def build(spec: LabelSpec, *found: FoundBoxes | FoundChoices) -> dict[str, object]:
+def build(spec: LabelSpec, *found: Found) -> dict[str, object]:
     return build_prediction(spec, found, model_version="net-0-ab", region_id_seed="7/net-0-ab")
 
 
@@ -132,6 +138,33 @@ def test_item_index_on_lists_and_one_answer_where_one_is_asked() -> None:
     assert check_prediction(prediction, LIST, {"images": ["a", "b"]}) == []
 
 
+def test_values_are_regions_without_geometry() -> None:
+    prediction = build(VALUES, FoundNumber("stars", 4.0, 0.75), FoundNumber("metres", 2.5, 0.5))
+    assert prediction == {
+        "result": [
+            {
+                "id": region_id("7/net-0-ab", "stars", 0, 0),
+                "from_name": "stars", "to_name": "img", "type": "rating", "score": 0.75,
+                "value": {"rating": 4},
+            },
+            {
+                "id": region_id("7/net-0-ab", "metres", 0, 0),
+                "from_name": "metres", "to_name": "img", "type": "number", "score": 0.5,
+                "value": {"number": 2.5},
+            },
+        ],
+        "score": 0.5,
+        "model_version": "net-0-ab",
+    }  # fmt: skip
+    assert type(prediction["result"][0]["value"]["rating"]) is int  # type: ignore[index]
+    assert check_prediction(prediction, VALUES, {"image": "a"}) == []
+    assert build(VALUES, FoundNumber("stars", None, 0.0))["result"] == []
+    with pytest.raises(UnknownName):
+        build(VALUES, FoundBoxes("stars", None, boxes()))
+    with pytest.raises(UnknownName):
+        build(VALUES, FoundChoices("stars", None, ("3",), 0.5))
+
+
 def test_boxes_without_area_are_left_out_and_shift_no_id() -> None:
     whole = build(SPEC, FoundBoxes("rl", None, boxes((0, 0, 9, 9, 1, "dg"), (1, 1, 9, 9, 1, "dg"))))
     cut = build(SPEC, FoundBoxes("rl", None, boxes((5, 0, 5, 9, 1, "dg"), (1, 1, 9, 9, 1, "dg"))))
@@ -159,9 +192,14 @@ def test_region_ids_are_stable_and_differ_by_place() -> None:
         FoundBoxes("ch", None, boxes()),
         FoundChoices("rl", None, ("day",), 0.5),
         FoundChoices("off", None, ("x",), 0.5),
+        FoundNumber("rl", 3, 0.5),
+        FoundNumber("ch", 3, 0.5),
     ],
-    ids=["unknown", "boxes-for-choices", "choices-for-boxes", "skipped"],
-)
-def test_controls_that_cannot_take_it_are_refused(found: FoundBoxes | FoundChoices) -> None:
+    ids=[
+        "unknown", "boxes-for-choices", "choices-for-boxes", "skipped", "value-for-boxes",
+        "value-for-choices",
+    ],
+)  # fmt: skip
+def test_controls_that_cannot_take_it_are_refused(found: Found) -> None:
     with pytest.raises(UnknownName):
         build(SPEC, found)

@@ -43,10 +43,11 @@ def test_the_second_look_is_the_first_one_again(kept: int, read: int) -> None:
     whitening = fit_whitening([pair[0] for pair in features.values()])
     grids = Grids(counted, whitening, kept)
     first = {name: grids.first(name) for name in features}
-    for name, (upright, mirrored) in first.items():
-        for ours, theirs in zip(mirrored, grids_of(features[name][1], whitening), strict=True):
+    for name, look in first.items():
+        assert np.array_equal(look.cells, features[name][0].views[0][-1])
+        for ours, theirs in zip(look.mirrored, grids_of(features[name][1], whitening), strict=True):
             assert np.array_equal(ours, theirs)
-        for ours, theirs in zip(grids.second(name), upright, strict=True):
+        for ours, theirs in zip(grids.second(name), look.upright, strict=True):
             assert np.array_equal(ours, theirs)
     assert counted.read == read
 

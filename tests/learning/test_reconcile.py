@@ -169,3 +169,25 @@ def test_choices(
 ) -> None:
     voices = [voice(at, annotator=at, choices={("k", 0): names}) for at, names in enumerate(said)]
     assert reconcile(voices).choices == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param([{"stars": 4.0}], {"stars": 4.0}, id="one"),
+        pytest.param([{"stars": 4.0}, {}], {}, id="one of two"),
+        pytest.param([{"stars": 2.0}, {"stars": 5.0}], {"stars": 3.5}, id="two"),
+        pytest.param([{"stars": 1.0}, {"stars": 5.0}, {"stars": 4.0}], {"stars": 4.0}, id="three"),
+        pytest.param([{"a": 1.0}, {"a": 2.0, "b": 7.0}, {"a": 9.0}], {"a": 2.0}, id="half is few"),
+    ],
+)
+def test_numbers_by_the_median(given: list[dict[str, float]], expected: dict[str, float]) -> None:
+    voices = [Voice((at, at), at, False, (), numbers=one) for at, one in enumerate(given)]
+    for order in permutations(voices):
+        assert reconcile(order).numbers == expected
+
+
+def test_a_true_number_has_the_only_say() -> None:
+    true = Voice((1, 1), 1, True, (), numbers={"stars": 5.0})
+    later = Voice((2, 2), 2, False, (), numbers={"stars": 1.0})
+    assert reconcile([later, true]).numbers == {"stars": 5.0}

@@ -121,7 +121,7 @@ def test_openapi_names_all_routes(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
         "/", "/health", "/healthz", "/setup", "/predict", "/webhook", "/versions",
-        "/jobs/{job_id}", "/metrics", "/docs",
+        "/explain", "/jobs/{job_id}", "/metrics", "/docs",
     }  # fmt: skip
     assert set(paths["/jobs/{job_id}"]) == {"get", "delete"}
 
@@ -139,7 +139,9 @@ def test_the_page_on_http_tells_every_route_and_metric(client: httpx.Client) -> 
         assert f"`{name}`" in page
 
 
-@pytest.mark.parametrize("path", ["/setup", "/predict", "/versions", "/jobs/x"])
+@pytest.mark.parametrize(
+    "path", ["/setup", "/predict", "/versions", "/explain?project=1&task=1", "/jobs/x"]
+)
 def test_redis_away_is_a_503_with_a_remedy(serve: Serve, tmp_path: Path, path: str) -> None:
     away = serve(redis_url=f"unix://{tmp_path}/nobody.sock")
     body = {"tasks": [], "project": "1", "label_config": "<View/>"}

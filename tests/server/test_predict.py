@@ -237,3 +237,79 @@ def test_fifty_waiting_calls_do_not_block_the_others(
         assert client.get("/health").status_code == 200
         assert not any(call.done() for call in calls), "it was answered while they wait"
         assert all(call.result().json() == {"results": [[]]} for call in calls)
+
+
+POINTED = (
+    '<View><Image name="image" value="$image"/>'
+    '<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Raccoon"/></KeyPointLabels>'
+    '<RectangleLabels name="label" toName="image"><Label value="Raccoon"/></RectangleLabels></View>'
+)
+CLICK = {
+    "original_width": 640,
+    "original_height": 480,
+    "image_rotation": 0,
+    "value": {"x": 50, "y": 50, "width": 0.3, "keypointlabels": ["Raccoon"]},
+    "is_positive": True,
+    "id": "a",
+    "from_name": "kp",
+    "to_name": "image",
+    "type": "keypointlabels",
+}
+
+
+def _pointed(context: Any, tasks: int = 1) -> dict[str, Any]:
+    params = {"login": None, "password": None, "context": context}
+    return _call(_tasks(tasks), label_config=POINTED, params=params)
+
+
+def test_a_context_asks_for_one_object(client: httpx.Client, connection: redis.Redis) -> None:
+    assert client.post("/predict", json=_pointed({"result": [CLICK]})).json() == {"results": [[]]}
+    (carrier,) = _queued(connection, "interactive")
+    (task,) = carrier.tasks
+    assert task.interaction is not None
+    assert task.interaction["label"] == "Raccoon"
+    assert task.interaction["marks"] == [[320.0, 240.0, 320.0, 240.0, True]]
+
+
+@pytest.mark.parametrize("context", [None, {}], ids=str)
+def test_without_a_context_the_task_is_predicted(
+    client: httpx.Client, connection: redis.Redis, context: Any
+) -> None:
+    client.post("/predict", json=_pointed(context))
+    (carrier,) = _queued(connection, "interactive")
+    assert carrier.tasks[0].interaction is None
+
+
+def test_an_empty_context_finds_nothing_at_once(client: httpx.Client) -> None:
+    (entry,) = client.post("/predict", json=_pointed({"result": []})).json()["results"]
+    assert entry["result"] == []
+    assert (
+        entry["model_version"]
+        == client.post("/setup", json={"project": "1", "schema": POINTED}).json()["model_version"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (_pointed("text"), "params.context must hold"),
+        (_pointed({"result": CLICK}), "params.context must hold"),
+        (_pointed({"result": [CLICK]}, tasks=2), "goes with one task, the call has 2"),
+    ],
+    ids=["text", "one region", "two tasks"],
+)
+def test_a_context_that_cannot_be_read(
+    client: httpx.Client, body: dict[str, Any], what: str
+) -> None:
+    reply = client.post("/predict", json=body)
+    assert reply.status_code == 422
+    assert what in reply.json()["what"]
+    assert reply.json()["remedy"]
+
+
+@pytest.mark.parametrize("params", ["text", [1], 5, {"other": 1}], ids=str)
+def test_other_params_are_ignored(
+    client: httpx.Client, connection: redis.Redis, params: Any
+) -> None:
+    assert client.post("/predict", json=_call(_tasks(1), params=params)).status_code == 200
+    assert _queued(connection, "interactive")[0].tasks[0].interaction is None

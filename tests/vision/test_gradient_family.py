@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,12 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backend.errors import ConfigError
+from backend.errors import ConfigError, LabelConfigInvalid, ShapeError
 from backend.vision import saliency
 from backend.vision.backbones import Backbone, load_backbone
 from backend.vision.look import Looked, look, prepare
 from backend.vision.runtime import TorchRuntime
 from backend.vision.saliency import Target, attribution, rectifiers
+from backend.vision.saliency.gradient import GradientOptions
+from backend.vision.saliency.guided_gradcam import located_slopes
+from backend.vision.saliency.guided_mask import gradient_within, inside_boxes
 from backend.vision.saliency.stretch import stretch
 from tests.vision.conftest import (
     SIDE_PX,
@@ -37,6 +41,8 @@ FAMILY = (
     "smoothgrad",
     "input_x_gradient",
     "integrated_gradients",
+    "guided_gradcam",
+    "guided_mask",
 )
 CLASSES = (5, 700)
 BOXES = ((50, 30, 110, 90), (10, 20, 60, 80))
@@ -62,8 +68,10 @@ def plain(name: str) -> nn.Module:
     return model
 
 
-def class_scores(model: Callable[[Tensor], Tensor]) -> attribution.Scores:
-    return lambda pixels: model(pixels).gather(1, torch.tensor(CLASSES)[:, None])[:, 0]
+def class_scores(
+    model: Callable[[Tensor], Tensor], classes: Sequence[int] = CLASSES
+) -> attribution.Scores:
+    return lambda pixels: model(pixels).gather(1, torch.tensor(classes)[:, None])[:, 0]
 
 
 def under(rule: Rule, scores: attribution.Scores) -> attribution.Scores:
@@ -146,7 +154,9 @@ def test_the_rules_give_what_captum_gives(rule: Rule, theirs: str) -> None:
     assert float(cosines(ordinary, expected).max()) < 0.9
 
 
-def _back_by_hooks(model: nn.Module, pixels: Tensor, *, gated: bool) -> Tensor:
+def _back_by_hooks(
+    model: nn.Module, pixels: Tensor, classes: Sequence[int] = CLASSES, *, gated: bool
+) -> Tensor:
     """The rules written with a hook on each module, for networks that use each once."""
 
     def watch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -159,7 +169,7 @@ def _back_by_hooks(model: nn.Module, pixels: Tensor, *, gated: bool) -> Tensor:
         if isinstance(layer, (nn.ReLU, nn.ReLU6)):
             layer.register_forward_hook(watch)
     leaf = pixels.clone().requires_grad_(True)
-    (found,) = torch.autograd.grad(class_scores(model)(leaf).sum(), leaf)
+    (found,) = torch.autograd.grad(class_scores(model, classes)(leaf).sum(), leaf)
     return found
 
 
@@ -297,6 +307,194 @@ def test_the_mask_confines_by_hand() -> None:
     seen = torch.tensor([[[True, False]]])
     expected = torch.tensor([[[[1.0, 0.0]], [[3.0, 0.0]]]])
     torch.testing.assert_close(attribution.guided_mask(values, seen), expected)
+
+
+def test_percents_become_pixels_whose_centre_is_inside() -> None:
+    """Of 4 pixels a side the centres lie at 12.5, 37.5, 62.5 and 87.5 percent."""
+    found = inside_boxes(((12.5, 0, 37.5, 50), (80, 80, 100, 100)), 4)
+    assert found.int().tolist() == [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("channels", ["strongest", "sum"])
+def test_the_guided_mask_is_the_gradient_inside_and_nothing_outside(
+    tiny: Backbone, channels: str
+) -> None:
+    looked, chosen = looked_at(tiny, random_images(2)), target(*CLASSES)
+    options = {"model_channels": channels}
+    whole = saliency.get("gradient").draw(looked, chosen, options).values_bhw
+    method = saliency.get("guided_mask")
+    np.testing.assert_array_equal(method.draw(looked, chosen, options).values_bhw, whole)
+    # Columns 0 to 31 of 64, and a box in the lower right corner.
+    boxes = {**options, "model_observable": "0,0,50,100; 75,75,100,100"}
+    drawn = method.draw(looked, chosen, boxes).values_bhw
+    inside = np.zeros((SIDE_PX, SIDE_PX), bool)
+    inside[:, :32] = inside[48:, 48:] = True
+    assert (drawn[:, ~inside] == 0).all()
+    for found, values in zip(drawn, whole, strict=True):
+        # Both were stretched, so that inside one is a line in the other.
+        slope, level = np.polyfit(values[inside], found[inside], 1)
+        assert slope >= 1
+        np.testing.assert_allclose(found[inside], slope * values[inside] + level, atol=1e-4)
+
+
+def test_a_program_gives_each_picture_a_mask_of_its_own(tiny: Backbone) -> None:
+    looked, chosen = looked_at(tiny, random_images(2)), target(*CLASSES)
+    masks = torch.zeros((2, 4, 8), dtype=torch.bool)
+    masks[0, :2] = True  # the upper half
+    masks[1, :, 6:] = True  # the right quarter
+    drawn = gradient_within(looked, chosen, masks).values_bhw
+    assert drawn[0, :32].max() == 1
+    assert (drawn[0, 32:] == 0).all()
+    assert drawn[1, :, 48:].max() == 1
+    assert (drawn[1, :, :48] == 0).all()
+    nothing = gradient_within(looked, chosen, torch.zeros_like(masks)).values_bhw
+    assert not nothing.any()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(torch.ones((1, 8, 8), dtype=torch.bool), id="another-number"),
+        pytest.param(torch.ones((2, 8, 8)), id="no-bool"),
+        pytest.param(torch.ones((2, 1, 8, 8), dtype=torch.bool), id="a-dimension-more"),
+    ],
+)
+def test_masks_of_another_shape_are_refused(tiny: Backbone, mask: Tensor) -> None:
+    with pytest.raises(ShapeError):
+        gradient_within(looked_at(tiny, random_images(2)), target(*CLASSES), mask)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"model_observable": "0,0,50"},
+        {"model_observable": "50,0,50,100"},
+        {"model_observable": "0,0,101,100"},
+        {"model_observable": "0,0,nan,100"},
+        {"model_observable": "a,b,c,d"},
+        {"model_observable": ""},
+        {"model_observable": "0,0,50,100", "model_flip": "true"},
+    ],
+)
+def test_observable_boxes_that_cannot_be_used_are_refused(
+    tiny: Backbone, given: dict[str, str]
+) -> None:
+    with pytest.raises(LabelConfigInvalid, match="model_observable"):
+        saliency.get("guided_mask").draw(looked_at(tiny, random_images(1)), target(5), given)
+
+
+@pytest.mark.parametrize("method", ["gradient", "guided_backprop", "deconvnet", "smoothgrad"])
+@pytest.mark.parametrize(
+    ("options", "of_channels"),
+    [
+        ({}, lambda a: a.abs().amax(1)),
+        ({"model_signed": "true"}, lambda a: a.amax(1)),
+        ({"model_channels": "sum"}, lambda a: a.abs().sum(1)),
+        ({"model_channels": "sum", "model_signed": "true"}, lambda a: a.sum(1)),
+    ],
+)
+def test_how_channels_become_one_map(
+    tiny: Backbone,
+    method: str,
+    options: dict[str, str],
+    of_channels: Callable[[Tensor], Tensor],
+) -> None:
+    images = random_images(2)
+    scores = class_scores(tiny.logits_at)
+    if method in ("guided_backprop", "deconvnet"):
+        rule = rectifiers.guided if method == "guided_backprop" else rectifiers.deconvnet
+        scores = under(rule, scores)
+    attribute = attribution.smoothgrad if method == "smoothgrad" else attribution.slope
+    expected = stretch(of_channels(attribute(scores, tiny.normalised(images))))
+    drawn = saliency.get(method).draw(looked_at(tiny, images), target(*CLASSES), options)
+    np.testing.assert_allclose(drawn.values_bhw, expected.numpy(), atol=1e-4)
+
+
+def test_the_loss_is_the_cross_entropy_of_the_class(tiny: Backbone) -> None:
+    images = random_images(2)
+    pixels = tiny.normalised(images).requires_grad_(True)
+    loss = F.cross_entropy(tiny.logits_at(pixels), torch.tensor(CLASSES), reduction="sum")
+    (slopes,) = torch.autograd.grad(loss, pixels)
+    options = {"model_of": "loss", "model_channels": "sum", "model_signed": "true"}
+    drawn = saliency.get("gradient").draw(looked_at(tiny, images), target(*CLASSES), options)
+    np.testing.assert_allclose(drawn.values_bhw, stretch(slopes.sum(1)), atol=1e-3)
+    score = saliency.get("gradient").draw(
+        looked_at(tiny, images), target(*CLASSES), {**options, "model_of": "score"}
+    )
+    turned = stretch(-torch.from_numpy(score.values_bhw)).numpy()
+    assert np.abs(drawn.values_bhw - turned).max() > 0.02, "no mere score with its sign turned"
+
+
+class _Sure(nn.Module):
+    """A head that is sure of class 5: its softmax is 1 in float32, that of others 1e-9."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, cells: Tensor) -> Tensor:
+        logits: Tensor = self.head(cells)
+        lift = torch.zeros(logits.shape[1])
+        lift[5] = 28.0
+        return logits + lift
+
+
+def test_the_loss_of_a_sure_class_still_has_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, images = seeded_backbone("squeezenet1_1"), random_images(1)
+    head = _Sure(backbone.head)
+    monkeypatch.setattr(backbone, "head", head)
+    looked = looked_at(backbone, images)
+    assert float(looked.probability[0, 5]) == 1
+    exact = backbone.normalised(images).requires_grad_(True)
+    logits = backbone.logits_at(exact).double()
+    # log of (1 + sum of exp(z_k - z_5)), whose terms float32 would round away.
+    others = torch.cat([logits[:, :5], logits[:, 6:]], 1) - logits[:, 5:6]
+    (slopes,) = torch.autograd.grad(torch.log1p(others.exp().sum()), exact)
+    expected = slopes / slopes.abs().max()
+    drawn = saliency.get("gradient").draw(looked, target(5), {"model_of": "loss"}).values_bhw
+    np.testing.assert_allclose(drawn, stretch(expected.abs().amax(1)), atol=1e-3)
+
+
+def likeliest(looked: Looked) -> list[int]:
+    """Of each picture: Grad-CAM of a random class may be below zero everywhere."""
+    return looked.logits.argmax(1).tolist()
+
+
+def test_guided_gradcam_gives_what_captum_gives() -> None:
+    """Of one and the same network, folded and plain, at a side that both take as it is."""
+    backbone, images = seeded_backbone("resnet18"), random_images(2)
+    captum, model = pytest.importorskip("captum.attr"), plain("resnet18")
+    looked = looked_at(backbone, images)
+    classes = likeliest(looked)
+    found = located_slopes(looked, target(*classes))
+    pixels = backbone.normalised(images).contiguous()
+    method = captum.GuidedGradCam(model, model.layer4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = method.attribute(pixels, target=classes, interpolate_mode="bilinear").detach()
+    assert float(cosines(found, expected).min()) > 0.999
+
+
+def test_guided_gradcam_is_the_product_of_its_parts_for_relu6() -> None:
+    """captum has no rule for ReLU6, so hooks and the mean slope in closed form stand for it."""
+    backbone, images = seeded_backbone("mobilenet_v2"), random_images(2)
+    looked, model = looked_at(backbone, images), plain("mobilenet_v2")
+    classes = likeliest(looked)
+    slopes = _back_by_hooks(model, backbone.normalised(images), classes, gated=True)
+    weight = model.get_parameter("classifier.1.weight")[classes]
+    where = F.relu(torch.einsum("bc,bchw->bhw", weight, looked.features.cells_bchw))
+    fine = F.interpolate(where[:, None], (SIDE_PX, SIDE_PX), mode="bilinear")
+    found = located_slopes(looked, target(*classes))
+    assert float(cosines(found, slopes * fine).min()) > 0.999
+
+
+def test_options_of_a_gradient_that_cannot_be_read_are_refused(tiny: Backbone) -> None:
+    looked = looked_at(tiny, random_images(1))
+    with pytest.raises(LabelConfigInvalid, match="one of strongest, sum"):
+        saliency.get("gradient").draw(looked, target(5), {"model_channels": "mean"})
+    with pytest.raises(LabelConfigInvalid, match="one of score, loss"):
+        saliency.get("smoothgrad").draw(looked, target(5), {"model_of": "logit"})
+    assert saliency.get("gradient").options is GradientOptions
 
 
 @pytest.mark.parametrize(

@@ -47,3 +47,20 @@ def test_look_refuses_other_shapes(tiny: Backbone) -> None:
     with pytest.raises(ShapeError):
         look(tiny, np.zeros((1, 3, 8, 8), np.uint8))
     assert len(look(tiny, np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8))) == 0
+
+
+@pytest.mark.parametrize(
+    ("colour", "levels", "shown"),
+    [
+        pytest.param((0, 0, 0), 0, False, id="black"),
+        pytest.param((255, 0, 0), 0, False, id="red"),
+        pytest.param((200, 30, 90), 8, False, id="noise-of-a-file"),
+        pytest.param((200, 30, 90), 9, True, id="something"),
+    ],
+)
+def test_a_picture_of_one_colour_shows_nothing(
+    colour: tuple[int, int, int], levels: int, shown: bool, tiny: Backbone
+) -> None:
+    images = np.full((2, SIDE_PX, SIDE_PX, 3), colour, np.uint8)
+    images[1, 5, 7, 2] += levels
+    assert look(tiny, images).shows_something() == [False, shown]

@@ -11,8 +11,9 @@ from backend.errors import ShapeError
 from backend.vision.architectures import PooledLinearHead
 from backend.vision.backbones import Backbone, Features
 from backend.vision.detect import DetectOptions, LabelQuery, detect
+from backend.vision.evidence import SEEN
 from backend.vision.look import Looked
-from backend.vision.objects import Objects, Sight, find, inside, name_objects
+from backend.vision.objects import SURE, Objects, Sight, find, inside, name_objects, rename
 from tests.vision.conftest import drawn_picture, random_images
 
 SIZE_HW = (100, 200)
@@ -160,3 +161,39 @@ def test_pictures_may_be_chosen_and_repeat(tiny_pooled: Backbone) -> None:
 def test_pictures_and_boxes_must_agree(tiny_pooled: Backbone) -> None:
     with pytest.raises(ShapeError, match="1 pictures were looked at, boxes of 0 given"):
         Objects((), halves(tiny_pooled, FIRST, SECOND))
+
+
+@pytest.mark.parametrize(
+    ("strength", "named", "few", "expected"),
+    [
+        pytest.param(3.0, "Thing", False, ("First", "Thing"), id="sure of it"),
+        pytest.param(0.45, "Thing", False, ("Thing", "Thing"), id="seen a little"),
+        pytest.param(0.45, "Thing", True, ("Thing", "Thing"), id="against a label of no class"),
+        pytest.param(0.45, "Second", False, ("Second", "Second"), id="against many pictures"),
+        pytest.param(0.45, "Second", True, ("First", "Second"), id="against few pictures"),
+    ],
+)
+def test_boxes_of_what_knows_some_labels_are_named_again(
+    tiny_pooled: Backbone, strength: float, named: str, few: bool, expected: tuple[str, str]
+) -> None:
+    looked = halves(tiny_pooled, FIRST, SECOND, strength)
+    first, second = query(tiny_pooled, "First", FIRST), query(tiny_pooled, "Second", SECOND)
+    before = Boxes(boxes(LEFT, RIGHT).xyxy_px, np.full(2, 0.5, np.float32), (named,) * 2, SIZE_HW)
+    sure = float(inside(looked, 0, before)[0][FIRST])
+    assert (sure >= SURE) == (strength == 3.0)
+    assert sure >= SEEN
+    labels, known = [first, second, UNKNOWN], frozenset({"Second", "Thing"})
+    found = rename(looked, 0, before, labels, known, few=few)
+    assert found.label == expected
+    share = sure if expected[0] == "First" else 1
+    assert found.score.tolist() == pytest.approx([0.5 * share, 0.5], rel=1e-4)
+    assert before.label == (named,) * 2, "the boxes that were given stay as they are"
+
+
+def test_a_label_that_is_left_is_believed_against_few_pictures(tiny_pooled: Backbone) -> None:
+    looked = halves(tiny_pooled, FIRST, SECOND)
+    labels = [query(tiny_pooled, "First", FIRST), UNKNOWN]
+    given = Boxes(boxes(RIGHT).xyxy_px, np.full(1, 0.5, np.float32), ("First",), SIZE_HW)
+    known = frozenset({"First"})
+    assert rename(looked, 0, given, labels, known, few=True).label == ("Thing",)
+    assert rename(looked, 0, given, labels, known, few=False).label == ("First",)

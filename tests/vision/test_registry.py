@@ -47,22 +47,37 @@ def test_what_is_registered() -> None:
     )
     assert saliency.names() == (
         "ablationcam",
+        "attention",
         "cam",
+        "contrastive_excitation",
+        "ddt",
         "deconvnet",
         "eigencam",
+        "excitation_backprop",
+        "fully_convolutional",
         "gradcam",
         "gradcam++",
         "gradient",
         "guided_backprop",
+        "guided_gradcam",
+        "guided_mask",
         "hirescam",
         "input_x_gradient",
         "integrated_gradients",
         "layercam",
+        "meaningful_perturbation",
         "norm",
+        "objectness",
         "objects",
+        "occlusion",
+        "prediction_difference",
+        "rise",
         "scorecam",
+        "self_taught",
         "smoothgrad",
+        "soft_proposal",
+        "spectral_residual",
         "xgradcam",
     )
-    assert boxes.names() == ("quantile_grabcut", "threshold")
+    assert boxes.names() == ("multi_level", "quantile_grabcut", "threshold")
     assert all(saliency.get(name).box_rule in boxes.names() for name in saliency.names())

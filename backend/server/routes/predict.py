@@ -102,6 +102,7 @@ def _begin(state: ServerState, content: bytes) -> tuple[Dispatcher, Ticket]:
         label_config=_label_config(parts, body),
         tasks=tuple(Task(id=task.id if known else None, data=task.data) for task in body.tasks),
         queue="interactive" if len(body.tasks) == 1 else "predict",
+        context=body.context(),
     )
     return parts.dispatcher, parts.dispatcher.begin(call)
 

@@ -1,9 +1,9 @@
 """From a map to boxes: one file a rule."""
 
-from backend.vision.boxes import quantile_grabcut, threshold
+from backend.vision.boxes import multi_level, quantile_grabcut, threshold
 from backend.vision.boxes.registry import BOX_RULES, BoxRule
 
-__all__ = ["BOX_RULES", "BoxRule", "get", "names", "quantile_grabcut", "threshold"]
+__all__ = ["BOX_RULES", "BoxRule", "get", "multi_level", "names", "quantile_grabcut", "threshold"]
 
 
 def names() -> tuple[str, ...]:

@@ -25,6 +25,16 @@ def component_boxes(mask_hw: BoolArray) -> tuple[FloatArray, IntArray]:
     )
 
 
+def largest_part(mask_hw: BoolArray) -> tuple[BoolArray, FloatArray]:
+    """The largest connected part of a mask that has one, and its box (4,) in cells."""
+    _, names, stats, _ = cv2.connectedComponentsWithStats(
+        np.ascontiguousarray(mask_hw, np.uint8), connectivity=8
+    )
+    at = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    x, y, width, height = stats[at, :4]
+    return np.asarray(names == at), np.array([x, y, x + width, y + height], np.float32)
+
+
 def resize_map(values_hw: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     """The map on another grid, linear between the centres of its cells."""
     fine = cv2.resize(values_hw, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""Boxes round what lies above a share of a map's maximum."""
+"""Boxes round what lies above one level of a map."""
 
 from __future__ import annotations
 
@@ -7,27 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.domain import UNNAMED, Boxes, FloatArray, Picture, clip_xyxy_px
-from backend.vision.boxes.components import component_boxes, contrast, resize_map, scale_boxes
+from backend.domain import BoolArray, Boxes, FloatArray, Picture
+from backend.vision.boxes.components import resize_map
+from backend.vision.boxes.levels import GRID, LEVELS, THRESHOLDS
+from backend.vision.boxes.parts import PartOptions, mask_to_boxes
 from backend.vision.boxes.registry import box_rule
-from backend.vision.options import read_options, within
-
-_GRID = 160
-"""Side of the grid on which a coarse map is cut: one part in 160 is finer than any map."""
+from backend.vision.options import one_of, read_options, within_or_none
 
 
 @dataclass(frozen=True, slots=True)
-class ThresholdOptions:
-    """threshold: share of the map's maximum. parts: most boxes, 1 is the largest alone.
-
-    min_part: least area of a further part as a share of the largest one.
-    min_area: least area of the largest part as a share of the picture.
+class ThresholdOptions(PartOptions):
+    """level: of what the threshold is, a name of LEVELS. threshold: a share of the map's
+    maximum (0.3), the share of cells that are to lie below (0.9), or the value itself
+    (0.5), as the level says; calibrated takes none.
     """
 
-    threshold: float = within(0.3, 0.01, 1.0)
-    parts: int = within(1, 1, 100)
-    min_part: float = within(0.1, 0.0, 1.0)
-    min_area: float = within(0.0005, 0.0, 1.0)
+    level: str = one_of(*LEVELS)
+    threshold: float | None = within_or_none(0.01, 1.0)
 
 
 @box_rule("threshold")
@@ -35,17 +31,19 @@ def threshold(values_hw: FloatArray, picture: Picture, options: Mapping[str, str
     """Boxes round connected parts of a map, scored by contrast, best first.
 
     A map that is zero everywhere has none. Source: Zhou et al. 2016, section 3.2 (cut at
-    a share of the maximum, largest connected part). Cost: a tenth of a millisecond.
+    a share of the maximum, largest connected part); the other levels are ``levels``'.
+    Cost: a tenth of a millisecond.
     """
     chosen = read_options(ThresholdOptions, options)
     if not values_hw.any():
         return Boxes.empty(picture.size_hw)
-    fine = resize_map(values_hw, (_GRID, _GRID))
-    cut = chosen.threshold * float(fine.max())
-    boxes, areas = component_boxes(np.asarray(fine >= cut))
-    large = (areas >= chosen.min_area * fine.size) & (areas >= chosen.min_part * areas[0])
-    kept = boxes[large][: chosen.parts]
-    scores = np.array([contrast(fine, box) for box in kept], np.float32)
-    placed = clip_xyxy_px(scale_boxes(kept, (_GRID, _GRID), picture.size_hw), picture.size_hw)
-    found = Boxes(placed, scores, (UNNAMED,) * len(kept), picture.size_hw)
-    return found.best(chosen.parts)
+    fine, mask = cut_map(values_hw, chosen)
+    return mask_to_boxes(mask, fine, picture.size_hw, chosen)
+
+
+def cut_map(values_hw: FloatArray, options: ThresholdOptions) -> tuple[FloatArray, BoolArray]:
+    """The map on a fine grid (GRID, GRID), and where it reaches its level."""
+    fine = resize_map(values_hw, (GRID, GRID))
+    given = options.threshold or THRESHOLDS.get(options.level, 0.0)
+    cut = LEVELS[options.level](fine, given)
+    return fine, np.asarray(fine >= cut)

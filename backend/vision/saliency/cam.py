@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backend.domain import SaliencyMap
@@ -24,9 +25,12 @@ def activation(looked: Looked, target: Target) -> Tensor:
 
 
 def beside_norm(looked: Looked, maps: Tensor) -> Tensor:
-    """(B, h, w) sum of the maps and the feature norm, both stretched."""
+    """(B, h, w) sum of the maps and the feature norm, both stretched, on the maps' grid."""
     with torch.inference_mode():
-        return stretch(maps) + stretch(feature_norm(looked.features.cells_bchw))
+        norm = stretch(feature_norm(looked.features.cells_bchw))
+        if norm.shape != maps.shape:
+            norm = F.interpolate(norm[:, None], tuple(maps.shape[1:]), mode="bilinear")[:, 0]
+        return stretch(maps) + norm
 
 
 def cam_without_class(looked: Looked, target: Target) -> SaliencyMap:

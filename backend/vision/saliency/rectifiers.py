@@ -77,7 +77,7 @@ class _Watch(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        ceiling = _ceiling(func, args, kwargs or {})
+        ceiling = ceiling_of(func, args, kwargs or {})
         if ceiling is None:
             return func(*args, **(kwargs or {}))
         self.met += 1
@@ -86,8 +86,8 @@ class _Watch(TorchFunctionMode):
         return cast(Any, _Rectify).apply(source, ceiling, self.gated)
 
 
-def _ceiling(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
-    """Above which value a call rectifies too; None: it is no rectifier."""
+def ceiling_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+    """Above which value a call of torch rectifies too; None: it is no rectifier."""
     if func in _RELU:
         return math.inf
     if func is F.relu6:

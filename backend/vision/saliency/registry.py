@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
@@ -12,8 +11,9 @@ from torch import Tensor
 from backend.domain import SaliencyMap
 from backend.errors import ShapeError
 from backend.vision.look import Looked
-from backend.vision.options import read_options
+from backend.vision.options import NO_OPTIONS, read_options
 from backend.vision.registry import Registry
+from backend.vision.saliency.averaged import averaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,14 @@ class Target:
     """What the map of each picture shall explain: a weighted sum of class scores.
 
     class_index: (B, K) int64. weight: (B, K) float32; a weight of 0 switches an entry off.
+    group: (B,) int64, the same number for pictures of one class, which methods over many
+    pictures may then compare; None: each picture stands alone, so that no map depends on
+    what else is in the batch.
     """
 
     class_index: Tensor
     weight: Tensor
+    group: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.class_index.ndim != 2 or self.class_index.shape != self.weight.shape:
@@ -32,9 +36,11 @@ class Target:
                 "A target needs (B, K) classes and weights, got "
                 f"{tuple(self.class_index.shape)} and {tuple(self.weight.shape)}."
             )
-
-
-NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+        if self.group is not None and self.group.shape != self.class_index.shape[:1]:
+            raise ShapeError(
+                f"A group needs a number for each of {len(self.class_index)} pictures, "
+                f"got {tuple(self.group.shape)}."
+            )
 
 
 class Draw(Protocol):
@@ -55,7 +61,8 @@ class SaliencyMethod:
 
     draw: the maps of a batch. box_rule: the rule that suits its maps.
     without_class: draws for pictures of which no class is known.
-    options: the dataclass of its own options, None where it has none.
+    options: the dataclass of its own options, None where it has none. Those of
+    ``averaged.Views`` belong to every method and are not among them.
     """
 
     name: str
@@ -84,8 +91,8 @@ def saliency(
     """
 
     def add(function: F) -> F:
-        draw = _reading(function, options)
-        blind = draw if without_class is None else _reading(without_class, options)
+        draw = averaged(_reading(function, options))
+        blind = draw if without_class is None else averaged(_reading(without_class, options))
         SALIENCY.add(name, SaliencyMethod(name, draw, box_rule, blind, options))
         return function
 

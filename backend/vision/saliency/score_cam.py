@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backend.vision.architectures import ARCHITECTURES
 from backend.vision.look import Looked
 from backend.vision.saliency.cell_map import cell_map
 from backend.vision.saliency.gradient_cam import weighted_sum
+from backend.vision.saliency.masked import masked_logits
 from backend.vision.saliency.registry import Target
 from backend.vision.saliency.stretch import stretch
 from backend.vision.saliency.target_score import variant_scores
 
 CHANNELS = 64
 """Channels that are tried by default: a forward pass each."""
-
-_BATCH = 16
-"""Masked pictures in memory at a time."""
 
 
 @cell_map("scorecam")
@@ -39,7 +38,7 @@ def channel_weights(looked: Looked, target: Target, channels: int | None) -> Ten
     flat one makes an empty mask), the others weigh nothing; None: all, as in the paper.
     The score of an empty picture that the paper subtracts cancels in the softmax.
     The paper leaves open how masks are resized: bilinearly here, each cell as wide as the
-    next. Differs: masked pixels are rounded to 8 bits.
+    next.
     """
     with torch.inference_mode():
         cells = looked.features.cells_bchw
@@ -47,19 +46,13 @@ def channel_weights(looked: Looked, target: Target, channels: int | None) -> Ten
         spread = (cells - cells.mean((2, 3), keepdim=True)).square().sum((2, 3))
         tried = min(cells.shape[1], channels or cells.shape[1])
         for row, chosen in enumerate(spread.topk(tried, 1).indices):
-            for part in chosen.split(_BATCH):
-                logits = _seen_through(looked, row, cells[row, part])
-                scores[row, part] = variant_scores(logits, target, row)
+            masks = partial(_masks, cells[row, chosen], looked.images_u8.shape[-1])
+            logits = masked_logits(looked, row, tried, masks)
+            scores[row, chosen] = variant_scores(logits, target, row)
         return torch.softmax(scores, 1)
 
 
-def _seen_through(looked: Looked, row: int, channels_nhw: Tensor) -> Tensor:
-    """(N, classes) logits of a picture behind masks made of channels (N, h, w)."""
-    image, backbone = looked.images_u8[row], looked.backbone
-    resized = F.interpolate(channels_nhw[None], tuple(image.shape[1:]), mode="bilinear")[0]
-    masks = stretch(resized)[:, None]
-    # Covered pixels get the mean colour, which is zero once normalised.
-    mean_rgb = ARCHITECTURES.get(backbone.identity.name).mean_rgb
-    cover = 255 * image.new_tensor(mean_rgb, dtype=torch.float32)[:, None, None]
-    masked = (cover + (image - cover) * masks).round().to(torch.uint8)
-    return backbone.logits(backbone.features(masked))
+def _masks(channels_nhw: Tensor, side_px: int, part: Tensor) -> Tensor:
+    """(n, S, S) in 0..1, made of the channels at these positions."""
+    size_hw = (side_px, side_px)
+    return stretch(F.interpolate(channels_nhw[None, part], size_hw, mode="bilinear")[0])
