@@ -24,6 +24,7 @@ from backend.vision.likeness import F64Array, anchored_map
 _FIRST_SIDE, _GROWTHS = 0.4, 3
 """A click begins as a square of this side, in picture units, and is looked at so often."""
 
+_GROWTH_GRID = 80
 _GROWTH_LEVELS = np.linspace(0.1, 0.9, 17)
 
 _FUSED, _SHARPNESS, _LEAST_OVERLAP = 20, 10.0, 0.5
@@ -125,15 +126,17 @@ def _grown(cells_chw: FloatArray, there: F64Array, away: F64Array) -> F64Array:
     hull = np.concatenate([there.min(0), there.max(0)])
     first = np.concatenate([middle, middle]) + _FIRST_SIDE / 2 * np.array([-1, -1, 1, 1])
     start = np.concatenate([np.minimum(first[:2], hull[:2]), np.maximum(first[2:], hull[2:])])
-    start = np.clip(start, 0.0, 1.0)
+    start = np.asarray(np.clip(start, 0.0, 1.0), np.float64)
     rectangle = start
     for _ in range(_GROWTHS):
-        fine = resize_map(anchored_map(cells_chw, rectangle, there, away), (GRID, GRID))
-        parts = _parts_round(fine, hull * GRID)
+        fine = resize_map(
+            anchored_map(cells_chw, rectangle, there, away), (_GROWTH_GRID, _GROWTH_GRID)
+        )
+        parts = _parts_round(fine, hull * _GROWTH_GRID)
         if not len(parts):
             return rectangle
-        rectangle = parts[explained(fine, parts).argmax()].astype(np.float64) / GRID
-        if min(rectangle[2:] - rectangle[:2]) < 2 / GRID:
+        rectangle = np.asarray(parts[explained(fine, parts).argmax()], np.float64) / _GROWTH_GRID
+        if min(rectangle[2:] - rectangle[:2]) < 2 / _GROWTH_GRID:
             return start
     return rectangle
 

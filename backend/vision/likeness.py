@@ -57,9 +57,9 @@ def anchored_map(
     clear = (1 - _window(hw, rectangle, CLEAR, _CLEAR_EDGE)) * near
     ground = _weights([clear, *spots_away])
     middle_in, middle_out = inside @ x, ground @ x
-    spread_in, spread_out = x - middle_in, x - middle_out
-    covariance = (spread_in.T * inside) @ spread_in + (spread_out.T * ground) @ spread_out
-    covariance /= 2
+    # The mean of both covariances, by one product of the cells.
+    covariance = (x.T * ((inside + ground) / 2)) @ x
+    covariance -= (np.outer(middle_in, middle_in) + np.outer(middle_out, middle_out)) / 2
     covariance.flat[:: channels + 1] += _RIDGE * np.trace(covariance) / channels + 1e-9
     difference = middle_in - middle_out
     direction = np.linalg.solve(covariance, difference)

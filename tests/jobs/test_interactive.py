@@ -22,7 +22,7 @@ from tests.labelstudio.test_interaction import BOXES, IMAGE, POINTS, point, rect
 from tests.vision.conftest import drawn_picture
 
 CONFIG = f"<View>{IMAGE}{POINTS}{BOXES}</View>"
-SIDE = {"original_width": 96, "original_height": 96}
+SIDE: dict[str, Any] = {"original_width": 96, "original_height": 96}
 
 
 def asked(road: Road, address: str, *regions: dict[str, Any]) -> list[Any]:

@@ -241,7 +241,8 @@ def test_fifty_waiting_calls_do_not_block_the_others(
 
 POINTED = (
     '<View><Image name="image" value="$image"/>'
-    '<KeyPointLabels name="kp" toName="image" smart="true"><Label value="Raccoon"/></KeyPointLabels>'
+    '<KeyPointLabels name="kp" toName="image" smart="true">'
+    '<Label value="Raccoon"/></KeyPointLabels>'
     '<RectangleLabels name="label" toName="image"><Label value="Raccoon"/></RectangleLabels></View>'
 )
 CLICK = {

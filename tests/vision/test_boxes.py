@@ -147,9 +147,9 @@ def levels_map() -> FloatArray:
     [
         pytest.param({}, (64, 112), id="of the maximum, .3 of .8 by default"),
         pytest.param({"threshold": "0.6"}, (80, 96), id="more of the maximum"),
-        pytest.param({"level": "percentile"}, (64, 112), id="a tenth of the cells by default"),
+        pytest.param({"level": "percentile", "threshold": "0.88"}, (64, 112), id="12 % of all"),
         pytest.param({"level": "percentile", "threshold": "0.97"}, (80, 96), id="few cells"),
-        pytest.param({"level": "percentile", "threshold": "0.5"}, (0, 160), id="half are equal"),
+        pytest.param({"level": "percentile"}, (0, 160), id="a quarter by default, most are equal"),
         pytest.param({"level": "absolute"}, (80, 96), id="absolute, .5 by default"),
         pytest.param({"level": "absolute", "threshold": "0.2"}, (64, 112), id="absolute"),
         # Between .1 and .4: w0 w1 (m0 - m1)^2 = .85 .15 (.1 - .5333)^2 = .0239;

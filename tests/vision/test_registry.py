@@ -71,6 +71,7 @@ def test_what_is_registered() -> None:
         "objects",
         "occlusion",
         "prediction_difference",
+        "ram",
         "rise",
         "scorecam",
         "self_taught",

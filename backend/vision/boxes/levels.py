@@ -58,7 +58,7 @@ LEVELS: Mapping[str, Level] = {
 }
 """By the name that ``model_level`` takes."""
 
-THRESHOLDS: Mapping[str, float] = {"maximum": 0.3, "percentile": 0.9, "absolute": 0.5}
+THRESHOLDS: Mapping[str, float] = {"maximum": 0.3, "percentile": 0.75, "absolute": 0.5}
 """What a level takes where no threshold is given; what is not here needs none."""
 
 

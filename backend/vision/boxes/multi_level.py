@@ -26,7 +26,7 @@ class MultiLevelOptions(PartOptions):
     parts: int = within(3, 1, 100)
     min_part: float = within(0.5, 0.0, 1.0)
     levels: tuple[float, ...] = several(
-        (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), 0.01, 1.0, most=_MOST_LEVELS
+        (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5), 0.01, 1.0, most=_MOST_LEVELS
     )
     overlap: float = within(0.3, 0.0, 1.0)
 

@@ -18,7 +18,7 @@ from backend.vision.options import one_of, read_options, within_or_none
 @dataclass(frozen=True, slots=True)
 class ThresholdOptions(PartOptions):
     """level: of what the threshold is, a name of LEVELS. threshold: a share of the map's
-    maximum (0.3), the share of cells that are to lie below (0.9), or the value itself
+    maximum (0.3), the share of cells that are to lie below (0.75), or the value itself
     (0.5), as the level says; calibrated takes none.
     """
 
