@@ -16,7 +16,7 @@ from backend.cli.looking import Knowing, Network, knowing, read_picture
 from backend.domain import Picture
 from backend.errors import ConfigError
 from backend.evaluation.explained import Explained, Look, Looked
-from backend.evaluation.sheet import draw_sheet, draw_units
+from backend.evaluation.sheet import draw_gallery, draw_sheet, draw_units
 from backend.settings import load_settings
 from backend.vision import boxes, saliency
 from backend.vision.detect import DetectOptions, look, prepare
@@ -51,6 +51,7 @@ def command(
     imagined: str = typer.Option(
         "", "--imagine", metavar="LABEL", help="Draw what this label looks like to the network."
     ),
+    gallery: bool = typer.Option(False, "--gallery", help="Maps alone, several in a line."),
     backbone_name: str | None = typer.Option(None, "--backbone", help="Else BACKBONE."),
     weights: Path | None = measuring.WEIGHTS,
     device: str | None = typer.Option(None, "--device", help="Else DEVICE."),
@@ -98,7 +99,8 @@ def command(
     options = [DetectOptions(saliency=name, box_rule=box_rule, extra=extra) for name in methods]
     looks = _all_looks(known, pictures, options, strict=method != ALL)
     found = Explained(label or None, known.by, tuple(map(Looked, paths, pictures, looks)))
-    measuring.write_bytes(to, png(draw_sheet(found.sections())))
+    draw = draw_gallery if gallery else draw_sheet
+    measuring.write_bytes(to, png(draw(found.sections())))
     if as_json:
         print(json.dumps({**found.as_dict(), "sheet": str(to)}))
     else:

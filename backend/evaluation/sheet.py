@@ -57,6 +57,16 @@ def draw_sheet(sections: Sequence[Section], height_px: int = 200) -> U8Array:
     return _stacked(lines)
 
 
+def draw_gallery(sections: Sequence[Section], height_px: int = 130, across: int = 6) -> U8Array:
+    """(H, W, 3) uint8 RGB: maps with their boxes under the methods' names, across in a line."""
+    lines: list[U8Array] = []
+    for section in sections:
+        lines.append(_text_line(section.heading))
+        cells = [_cell(row, height_px) for row in section.rows]
+        lines += [_beside(cells[at : at + across]) for at in range(0, len(cells), across)]
+    return _stacked(lines)
+
+
 def draw_units(found: Sequence[Unit], pictures: Sequence[Picture], height_px: int = 160) -> U8Array:
     """(H, W, 3) uint8 RGB: a row a channel with the pictures that excite it, tinted where.
 
@@ -74,11 +84,7 @@ def draw_units(found: Sequence[Unit], pictures: Sequence[Picture], height_px: in
 
 def _stacked(lines: Sequence[U8Array]) -> U8Array:
     width = max((line.shape[1] for line in lines), default=1)
-    padded = [
-        np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0)), constant_values=_PAPER)
-        for line in lines
-    ]
-    return np.concatenate(padded) if padded else _blank(1, 1)
+    return np.concatenate([_widened(line, width) for line in lines]) if lines else _blank(1, 1)
 
 
 def _panels(row: SheetRow, height_px: int) -> list[U8Array]:
@@ -92,6 +98,18 @@ def _panels(row: SheetRow, height_px: int) -> list[U8Array]:
         _step(small, explanation, lambda one: cut_out(small, one.component_hw)),
         with_boxes(small, explanation.boxes),
     ]
+
+
+def _cell(row: SheetRow, height_px: int) -> U8Array:
+    small, explanation = _panel(row.picture, height_px), row.explanation
+    drawn = with_boxes(overlay(small, explanation.values_hw), explanation.boxes, named=False)
+    name = _text_line(explanation.method)
+    width = max(drawn.shape[1], name.shape[1])
+    return np.concatenate([_widened(line, width) for line in (name, drawn)])
+
+
+def _widened(line: U8Array, width_px: int) -> U8Array:
+    return np.pad(line, ((0, 0), (0, width_px - line.shape[1]), (0, 0)), constant_values=_PAPER)
 
 
 def _panel(picture: Picture, height_px: int) -> U8Array:

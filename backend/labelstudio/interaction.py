@@ -132,7 +132,7 @@ def _answering(last: _Drawn, spec: LabelSpec, task_data: Mapping[str, Any]) -> t
     labels = {
         one.name: [label.value for label in spec.labels_for(one, task_data)] for one in takers
     }
-    # Label Studio does not show the answer of the very control that asked.
+    # What asked is thrown away by the editor, so another control had better answer.
     best = min(takers, key=lambda one: (last.label not in labels[one.name], one.name == last.name))
     known = labels[best.name]
     if last.label in known:

@@ -51,16 +51,17 @@ def cut_out(rgb_u8: U8Array, mask_hw: BoolArray) -> U8Array:
     return drawn
 
 
-def with_boxes(rgb_u8: U8Array, boxes: Boxes) -> U8Array:
-    """The picture, of any size, with the boxes on it, each with its label and score."""
+def with_boxes(rgb_u8: U8Array, boxes: Boxes, *, named: bool = True) -> U8Array:
+    """The picture, of any size, with the boxes on it, if named with label and score."""
     drawn = rgb_u8.copy()
     height, width = boxes.size_hw
     scale = np.array([drawn.shape[1] / width, drawn.shape[0] / height] * 2)
     for box, score, label in zip(boxes.xyxy_px, boxes.score, boxes.label, strict=True):
         x0, y0, x1, y1 = (int(v) for v in np.round(box * scale))
         cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), BOX_RGB, 2)
-        name = f"{label} {score:.2f}" if label != UNNAMED else f"{score:.2f}"
-        write(drawn, name, (x0 + 3, max(14, y0 + 14)))
+        if named:
+            name = f"{label} {score:.2f}" if label != UNNAMED else f"{score:.2f}"
+            write(drawn, name, (x0 + 3, max(14, y0 + 14)))
     return drawn
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backend.domain import Boxes, Picture
-from backend.evaluation.sheet import PANELS, Section, SheetRow, draw_sheet, draw_units
+from backend.evaluation.sheet import PANELS, Section, SheetRow, draw_gallery, draw_sheet, draw_units
 from backend.vision.boxes.steps import Steps
 from backend.vision.explain import Explained, Explanation
 from backend.vision.overlay import overlay
@@ -106,3 +106,13 @@ def test_the_tint_goes_from_blue_to_red() -> None:
     tinted = overlay(np.zeros((1, 2, 3), np.uint8), np.array([[0.0, 1.0]], np.float32))
     assert tinted[0, 0, 2] > tinted[0, 0, 0]
     assert tinted[0, 1, 0] > tinted[0, 1, 2]
+
+
+def test_a_gallery_has_maps_alone_several_in_a_line() -> None:
+    drawn = draw_gallery([Section("", (row(),) * 3)], HEIGHT, across=2)
+    assert drawn.shape == (1 + 2 * (LINE + HEIGHT + GAP), 2 * (200 + GAP), 3)
+    first, third = drawn[1 + LINE :], drawn[1 + LINE + HEIGHT + GAP + LINE :]
+    for cell in (first, third):
+        assert cell[50, 5, 2] > cell[50, 5, 0]
+        assert tuple(cell[89, 80]) == (255, 64, 64)
+    assert (third[:HEIGHT, 206:] == 255).all(), "nothing beside the last one"

@@ -20,6 +20,7 @@ KINDS = {
     "one_label.xml": ["rectanglelabels"],
     "tight_boxes.xml": ["rectanglelabels"],
     "several_pictures.xml": ["rectanglelabels", "choices"],
+    "point_and_refine.xml": ["rectanglelabels"],
 }
 
 
