@@ -65,7 +65,7 @@ class SaliencyBackend(LabelStudioMLBase):
                 label_config=self.label_config or "",
                 tasks=tuple(Task(task.get("id"), task.get("data") or {}) for task in tasks),
                 queue="interactive" if len(tasks) == 1 else "predict",
-                context=asked_context(kwargs.get("context")),
+                context=asked_context(kwargs.get("context")) if len(tasks) == 1 else None,
             )
         )
         settings = self._settings

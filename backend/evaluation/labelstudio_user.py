@@ -70,9 +70,14 @@ class LabelStudioUser:
             if tell is not None:
                 tell(start + len(batch))
 
-    def connect_backend(self, project_id: int, url: str, title: str = "saliency") -> dict[str, Any]:
-        """The backend as Label Studio lists it after trying it; state "CO" is connected."""
-        body = {"url": url, "project": project_id, "title": title}
+    def connect_backend(
+        self, project_id: int, url: str, title: str = "saliency", *, interactive: bool = False
+    ) -> dict[str, Any]:
+        """The backend as Label Studio lists it after trying it; state "CO" is connected.
+
+        interactive: with "Use for interactive preannotations" switched on.
+        """
+        body = {"url": url, "project": project_id, "title": title, "is_interactive": interactive}
         return self._dict("POST", "/api/ml", json=body)
 
     def backend(self, backend_id: int) -> dict[str, Any]:
@@ -86,6 +91,16 @@ class LabelStudioUser:
     def send_test_request(self, backend_id: int) -> dict[str, Any]:
         """What the backend answers for one task drawn by chance; nothing is stored."""
         return self._dict("POST", f"/api/ml/{backend_id}/predict/test?random=true")
+
+    def ask_about(
+        self, backend_id: int, task_id: int, regions: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Use a smart tool on a task: what the editor is told; nothing is stored."""
+        return self._dict(
+            "POST",
+            f"/api/ml/{backend_id}/interactive-annotating",
+            json={"task": task_id, "context": {"result": list(regions)}},
+        )
 
     def retrieve_predictions(self, project_id: int) -> dict[str, Any]:
         """Press "Retrieve predictions" for all tasks of the data manager."""

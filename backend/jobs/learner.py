@@ -154,7 +154,8 @@ class Learner:
     opinions on each picture by control; predict_numbers: estimates. see_objects: finds
     objects before anything was accepted, None for a backbone of which nothing is known.
     explaining: the backbone with what a head knows as its classes, where that has this name:
-    labels, or controls of values; else as it is. pointable: reads features for what an annotator points at; None: cannot.
+    labels, or controls of values; else as it is. pointable: reads features for what an
+    annotator points at; None: cannot.
     """
 
     cache: FeatureCache

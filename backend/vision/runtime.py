@@ -56,7 +56,8 @@ class TorchRuntime:
     tuned: convolutions with their batch normalisation folded in, channels_last, memory
         kept between calls, and reduced precision where the device multiplies it in
         hardware and a check against float32 passes. False: plain float32.
-    The same parameters serve both methods; none of them wants a gradient.
+    The same parameters serve every method; none of them wants a gradient.
+    mean_u8, std_u8: (3, 1, 1) float32, what ``normalised`` takes away and divides by.
     """
 
     def __init__(
@@ -79,8 +80,8 @@ class TorchRuntime:
         if tuned:
             # Module.to is typed without the keyword that it has.
             cast(Any, self.trunk).to(memory_format=torch.channels_last)
-        self._mean = 255 * torch.tensor(mean_rgb, device=device).view(3, 1, 1)
-        self._std = 255 * torch.tensor(std_rgb, device=device).view(3, 1, 1)
+        self.mean_u8 = 255 * torch.tensor(mean_rgb, device=device).view(3, 1, 1)
+        self.std_u8 = 255 * torch.tensor(std_rgb, device=device).view(3, 1, 1)
         self._tapped: fx.GraphModule | None = None
         self.precision: torch.dtype = torch.float32
         if tuned:
@@ -92,7 +93,7 @@ class TorchRuntime:
 
     def cells_and_taps(self, images_u8: Tensor) -> Tapped:
         with torch.inference_mode(), self._autocast(self.precision):
-            cells, taps = self._with_taps()(self.normalised(images_u8))
+            cells, taps = self.trunk_with_taps()(self.normalised(images_u8))
             return cells.float(), tuple(tap.float() for tap in taps)
 
     def cells_at(self, pixels: Tensor) -> Tensor:
@@ -100,16 +101,17 @@ class TorchRuntime:
         return cast(Tensor, self.trunk(pixels.clone()))
 
     def cells_and_taps_at(self, pixels: Tensor) -> Tapped:
-        return cast(Tapped, self._with_taps()(pixels.clone()))
+        return cast(Tapped, self.trunk_with_taps()(pixels.clone()))
 
-    def _with_taps(self) -> fx.GraphModule:
+    def trunk_with_taps(self) -> fx.GraphModule:
+        """The trunk as ``tapped`` makes it, built once, on the same parameters."""
         if self._tapped is None:
             self._tapped = tapped(fold_batch_norm(self.trunk))
         return self._tapped
 
     def normalised(self, images_u8: Tensor) -> Tensor:
         on_device = images_u8.to(self.device, non_blocking=True)
-        return on_device.to(torch.float32).sub_(self._mean).div_(self._std)
+        return on_device.to(torch.float32).sub_(self.mean_u8).div_(self.std_u8)
 
     def _autocast(self, precision: torch.dtype) -> AbstractContextManager[object]:
         if precision == torch.float32:
@@ -120,11 +122,11 @@ class TorchRuntime:
         wanted = low_precision(self.device)
         if wanted is None:
             return torch.float32
-        picture = _check_picture().to(self.device)
+        picture = check_picture().to(self.device)
         exact = self.cells(picture)
         with torch.inference_mode(), self._autocast(wanted):
             fast = self.trunk(self.normalised(picture)).float()
-        error = float((fast - exact).norm() / exact.norm().clamp_min(1e-12))
+        error = relative_error(fast, exact)
         accepted = error <= LOW_PRECISION_TOLERANCE  # a NaN is not
         log.info("precision_checked", dtype=str(wanted), error=round(error, 5), accepted=accepted)
         return wanted if accepted else torch.float32
@@ -193,9 +195,15 @@ def keep_freed_memory() -> None:
     mallopt(trim_threshold, largest)
 
 
-def _check_picture() -> Tensor:
-    """(1, 3, S, S) uint8 with smooth colour and fine grain, the same every time."""
+def relative_error(found: Tensor, exact: Tensor) -> float:
+    """Frobenius norm of the difference over that of what is exact; NaN if any value is."""
+    return float((found - exact).norm() / exact.norm().clamp_min(1e-12))
+
+
+def check_picture(size_hw: tuple[int, int] = (_CHECK_SIDE_PX, _CHECK_SIDE_PX)) -> Tensor:
+    """(1, 3, H, W) uint8 with smooth colour and fine grain, the same every time."""
+    height, width = size_hw
     generator = torch.Generator().manual_seed(0)
-    grain = torch.randint(0, 64, (1, 3, _CHECK_SIDE_PX, _CHECK_SIDE_PX), generator=generator)
-    ramp = torch.linspace(0, 191, _CHECK_SIDE_PX).to(torch.int64)
+    grain = torch.randint(0, 64, (1, 3, height, width), generator=generator)
+    ramp = torch.linspace(0, 191, height).to(torch.int64)
     return (grain + ramp[None, None, :, None]).to(torch.uint8)
