@@ -20,7 +20,7 @@ from backend.evaluation.localisation import (
 from backend.evaluation.machine import describe_machine
 from backend.evaluation.saliency_bench import BATCH, evenly, measure_methods
 from backend.evaluation.voc import LabelledPicture, read_image_set
-from backend.jobs.sight import Eyes
+from backend.jobs.sight import BESIDE_CAM, Eyes
 from backend.media.decode import decode_picture
 from backend.vision import saliency
 from backend.vision.backbones import load_backbone
@@ -77,7 +77,7 @@ def command(
             images.labels,
             wanted,
             steps,
-            eyes=Eyes(backbone, learner, objects=True),
+            eyes=Eyes(backbone, learner, BESIDE_CAM),
             on_step=bar.step,
         )
     measuring.show(scores, describe_machine(backbone.device), as_json, plot)

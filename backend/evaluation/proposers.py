@@ -162,8 +162,8 @@ class Learned:
             if lacking:
                 others = self._version_zero.propose((), part).boxes
                 beside = [others[one] for one in part]
-                evidence = self._shelf.sight(part, objects=True)[1].evidence
-                boxes = joined(boxes, beside, evidence, self._labels, known, few=head.few)
+                _, sight = self._shelf.sight(part, objects=True)
+                boxes = joined(boxes, beside, sight.evidence, self._labels, known, few=head.few)
             found |= {
                 one: own.best(options.max_boxes, options.score_threshold)
                 for one, own in zip(part, boxes, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from backend.domain import Boxes, FloatArray, Picture
 from backend.jobs.learner import FeaturePair, Learner
-from backend.jobs.sight import Eyes
+from backend.jobs.sight import BESIDE_CAM, Eyes
 from backend.vision.backbones import Backbone
 from backend.vision.detect import DetectOptions, LabelQuery, prepare
 from backend.vision.objects import Sight, find
@@ -74,7 +74,7 @@ class Shelf:
 
     def sight(self, ids: Sequence[str], *, objects: bool) -> tuple[list[Picture], Sight]:
         """A batch of pictures, and what a worker answers from that has no head."""
-        eyes = Eyes(self.backbone, self.learner, objects=objects)
+        eyes = Eyes(self.backbone, self.learner, BESIDE_CAM if objects else None)
         pictures = [self._read(picture_id) for picture_id in ids]
         squares_u8 = np.stack([prepare(one, self.backbone.size_px) for one in pictures])
         features = None

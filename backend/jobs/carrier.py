@@ -95,7 +95,7 @@ class _Carriage:
         self._undone = {task.key for task in carrier.tasks}
         self._works: dict[str, _Work] = {}
         self._head: TrainedHead | None = None
-        self._eyes = Eyes(process.backbone, process.learner, objects=False)
+        self._eyes = Eyes(process.backbone, process.learner, None)
         self._predicted = 0
         self._failed: Counter[str] = Counter()
         self._seconds: dict[str, float] = {}
@@ -110,7 +110,7 @@ class _Carriage:
             project_id = keys.project_id_of(self._carrier.project_id)
             self._head = self._process.heads.get(project_id, self._carrier.head_number)
         wanted = objects_wanted(spec.active)
-        self._eyes = Eyes(self._process.backbone, self._process.learner, objects=wanted)
+        self._eyes = Eyes(self._process.backbone, self._process.learner, wanted)
         self._plan(spec)
         size = self._process.settings.batch_pictures
         depth = _BATCHES_AHEAD * size

@@ -9,7 +9,7 @@ from backend.domain import Picture, U8Array
 from backend.jobs.learner import Learner
 from backend.labelstudio.labelspec import Control, ControlOptions
 from backend.vision.backbones import Backbone
-from backend.vision.detect import look
+from backend.vision.detect import DetectOptions, look
 from backend.vision.objects import Sight
 from backend.vision.saliency import OBJECTS
 
@@ -17,29 +17,46 @@ MAP = "cam"
 """What is meant where a control says how a map becomes boxes, and names no method."""
 
 
+HINT = "model_map"
+"""The option that names the map beside which objects are sought."""
+
+
 def method_of(options: ControlOptions) -> str:
     """The way in which a control's boxes are found, a saliency method by name."""
     return options.saliency or (MAP if options.box_rule or options.extra else OBJECTS)
 
 
-def objects_wanted(controls: Iterable[Control]) -> bool:
-    """Whether one of these controls has its boxes found by what is known of objects."""
-    return any(control.draws and method_of(control.options) == OBJECTS for control in controls)
+def objects_wanted(controls: Iterable[Control]) -> DetectOptions | None:
+    """The map beside which objects are sought; None where no control wants objects.
+
+    That of the first control which does: its rule and options, the method under HINT.
+    """
+    for control in controls:
+        if control.draws and method_of(control.options) == OBJECTS:
+            extra = dict(control.options.extra)
+            method = extra.pop(HINT, MAP)
+            return DetectOptions(method, control.options.box_rule, extra=extra)
+    return None
+
+
+BESIDE_CAM = DetectOptions(MAP)
+"""The map beside which objects are sought where nobody says otherwise."""
 
 
 class Eyes:
     """How the pictures of a labelling configuration are looked at.
 
-    objects: whether a control wants them. If so, and the backbone has a prior, everything
+    hint: see ``objects_wanted``. If given, and the backbone has a prior, everything
     is answered from the features that heads read, else from one forward pass at the
     backbone's own side. What is asked of one picture changes neither, so that a question
     has the same answer in every batch.
     """
 
-    def __init__(self, backbone: Backbone, learner: Learner, *, objects: bool) -> None:
+    def __init__(self, backbone: Backbone, learner: Learner, hint: DetectOptions | None) -> None:
         self._backbone = backbone
         self._learner = learner
-        self._see = learner.see_objects(backbone) if objects else None
+        self._hint = hint or BESIDE_CAM
+        self._see = learner.see_objects(backbone) if hint is not None else None
 
     @property
     def reads_features(self) -> bool:
@@ -62,4 +79,4 @@ class Eyes:
             features = self._learner.features_of(
                 self._backbone, pictures, small=False, mirrored=False
             )
-        return self._see(features, pictures, squares_u8)
+        return self._see(features, pictures, squares_u8, self._hint)

@@ -28,7 +28,7 @@ class ZeroShotCounts:
     def __init__(self, process: Process, project_id: str, version: str, spec: LabelSpec) -> None:
         self._process = process
         wanted = objects_wanted(spec.active)
-        self._eyes = Eyes(process.backbone, process.learner, objects=wanted)
+        self._eyes = Eyes(process.backbone, process.learner, wanted)
         self._key = keys.judged(project_id, version)
 
     def known(self, digests: Mapping[str, str]) -> dict[str, Counts]:

@@ -63,8 +63,9 @@ def propose(prior: Prior, features: PictureFeatures, hint: Boxes) -> Boxes:
     )
 
 
-See = Callable[[Sequence[PictureFeatures], Sequence[Picture], U8Array], Sight]
-"""Features of pictures, upright, the pictures, and they prepared (B, S, S, 3): a sight."""
+See = Callable[[Sequence[PictureFeatures], Sequence[Picture], U8Array, DetectOptions], Sight]
+"""Features of pictures, upright, the pictures, they prepared (B, S, S, 3), and by which map
+the box is drawn that moves the order of candidates: a sight."""
 
 
 def see_with_prior(backbone: Backbone) -> See | None:
@@ -88,11 +89,12 @@ def _see(
     features: Sequence[PictureFeatures],
     pictures: Sequence[Picture],
     images_u8: U8Array,
+    hint: DetectOptions,
 ) -> Sight:
     # Maps are finer on the large view; classes are told best near the side of training.
     large, small = (_looked(backbone, features, images_u8, view) for view in (-1, 0))
-    hints = detect(large, pictures, (), DetectOptions("cam"))
-    boxes = [propose(prior, one, hint) for one, hint in zip(features, hints, strict=True)]
+    drawn = detect(large, pictures, (), hint)
+    boxes = [propose(prior, *both) for both in zip(features, drawn, strict=True)]
     return Sight(large, Objects(tuple(boxes), small))
 
 

@@ -17,6 +17,7 @@ from backend.learning.project_head import Asked
 from backend.learning.promote import Counts, judge, total
 from backend.learning.unlabelled import See
 from backend.vision.backbones import Backbone
+from backend.vision.detect import DetectOptions
 from backend.vision.look import look
 from backend.vision.objects import Objects, Sight
 
@@ -86,6 +87,7 @@ class PlainLearning:
     """Whether the next heads draw their boxes in the wrong place."""
     object: Sequence[float] | None = None
     """A box in shares of the picture that is an object on each; None: nothing is known."""
+    hints: list[DetectOptions] = field(default_factory=list)
 
     def learner(self) -> Learner:
         return Learner(
@@ -101,7 +103,13 @@ class PlainLearning:
         )
 
     def _see(self, backbone: Backbone) -> See:
-        def see(features: Sequence[Any], pictures: Sequence[Picture], squares_u8: U8Array) -> Sight:
+        def see(
+            features: Sequence[Any],
+            pictures: Sequence[Picture],
+            squares_u8: U8Array,
+            hint: DetectOptions,
+        ) -> Sight:
+            self.hints.append(hint)
             assert [one.size_hw for one in features] == [one.size_hw for one in pictures]
             looked = look(backbone, squares_u8)
             head = PlainHead({UNNAMED: self.object or ()})

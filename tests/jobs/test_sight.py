@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from backend.jobs import sight as sights
-from backend.jobs.sight import Eyes, method_of, objects_wanted
+from backend.jobs.sight import BESIDE_CAM, Eyes, method_of, objects_wanted
 from backend.jobs.versions import ALGORITHM
 from backend.labelstudio.labelspec import ControlOptions, parse_label_config
 from backend.learning import prior as priors
+from backend.vision.detect import DetectOptions
 from backend.vision.look import look
 from tests.jobs.conftest import RECTANGLES, Road
 from tests.jobs.plain_learner import PlainLearning
@@ -81,7 +82,7 @@ def test_the_method_that_a_control_leaves(options: ControlOptions, expected: str
     ],
 )
 def test_which_configurations_want_objects(config: str, wanted: bool) -> None:
-    assert objects_wanted(parse_label_config(config).active) is wanted
+    assert (objects_wanted(parse_label_config(config).active) is not None) == wanted
 
 
 def test_version_0_proposes_objects_from_features_alone(road: Road, passes: list[int]) -> None:
@@ -144,11 +145,22 @@ def test_what_version_0_was_worth_is_judged_by_objects(road: Road, passes: list[
     assert passes == []
 
 
+def test_objects_are_sought_beside_the_map_that_the_control_names(road: Road) -> None:
+    road.learning.object = CORNER
+    boxes_of(road)
+    named = ' model_saliency="objects" model_map="norm" model_threshold="0.5"'
+    boxes_of(road, config=RECTANGLES.replace("<RectangleLabels", f"<RectangleLabels{named}"))
+    assert road.learning.hints == [
+        DetectOptions("cam"),
+        DetectOptions("norm", extra={"model_threshold": "0.5"}),
+    ]
+
+
 def test_features_are_read_where_objects_are_wanted_and_known(road: Road) -> None:
     knows, does_not = PlainLearning(object=CORNER).learner(), PlainLearning().learner()
-    assert Eyes(road.backbone, knows, objects=True).reads_features
-    assert not Eyes(road.backbone, knows, objects=False).reads_features
-    assert not Eyes(road.backbone, does_not, objects=True).reads_features
+    assert Eyes(road.backbone, knows, BESIDE_CAM).reads_features
+    assert not Eyes(road.backbone, knows, None).reads_features
+    assert not Eyes(road.backbone, does_not, BESIDE_CAM).reads_features
 
 
 def test_a_new_prior_names_a_new_version() -> None:

@@ -131,7 +131,7 @@ def test_a_sight_needs_no_forward_pass_of_its_own(
     pictures = [drawn_picture(), grey]
     features = extract(backbone, pictures)
     monkeypatch.setattr(backbone, "runtime", None)
-    sight = see(features, pictures, squares(backbone, *pictures))
+    sight = see(features, pictures, squares(backbone, *pictures), DetectOptions("cam"))
     found, nothing = find(sight, pictures, [THING], DetectOptions())
     assert len(found) >= 1
     assert set(found.label) == {"Thing"}
@@ -146,7 +146,8 @@ def test_the_cells_are_those_of_a_forward_pass(known: Prior, backbone: Backbone)
     see = see_with_prior(backbone)
     assert see is not None
     picture = drawn_picture()
-    sight = see(extract(backbone, [picture]), [picture], squares(backbone, picture))
+    features, squares_u8 = extract(backbone, [picture]), squares(backbone, picture)
+    sight = see(features, [picture], squares_u8, DetectOptions("cam"))
     direct = look(backbone, prepare(picture, 320)[None])
     np.testing.assert_allclose(
         sight.looked.features.cells_bchw, direct.features.cells_bchw, rtol=2e-3, atol=2e-3
