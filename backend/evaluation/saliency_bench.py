@@ -18,6 +18,7 @@ from backend.evaluation.saliency_scores import MethodScores, SaliencyScores
 from backend.jobs.sight import Eyes
 from backend.vision import saliency
 from backend.vision.backbones import Backbone
+from backend.vision.boxes.levels import best_share, fits
 from backend.vision.detect import DetectOptions, LabelQuery, boxes_from_maps, look, prepare
 from backend.vision.evidence import Named
 from backend.vision.look import Looked
@@ -39,6 +40,7 @@ class _Tally:
     deleted: list[FloatArray] = field(default_factory=list)
     inserted: list[FloatArray] = field(default_factory=list)
     judged: list[Judgement] = field(default_factory=list)
+    fits: list[FloatArray] = field(default_factory=list)
     ms: list[float] = field(default_factory=list)
 
     def scores(self, method: str, steps: int) -> MethodScores:
@@ -53,6 +55,7 @@ class _Tally:
             area(deleted),
             area(inserted),
             accuracy(self.judged).f1_50,
+            best_share(self.fits),
             deleted,
             inserted,
         )
@@ -194,6 +197,7 @@ def _measure(
         values_hw = map_of[row, question.named.classes]
         truth = _of_label(scene.truths[row], label)
         tally.hits.setdefault(label, []).append(points_at(values_hw, truth))
+        tally.fits.append(fits(values_hw, truth))
         classes = _classes(looked, question)
         deleted, inserted = deletion_and_insertion(looked, row, classes, values_hw, steps)
         tally.deleted.append(deleted)

@@ -8,6 +8,7 @@ from typing import Any
 
 from backend.domain import FloatArray
 from backend.evaluation.plots import Series, line_plot
+from backend.vision.boxes.levels import Calibration
 
 FIGURES = ("ms_per_image", "pointing", "deletion", "insertion", "f1_50")
 _DIGITS = 4
@@ -19,7 +20,9 @@ class MethodScores:
 
     pointing, deletion, insertion: see ``faithfulness``; of each true label of each
     picture, pointing as the mean over labels. f1_50: of the boxes that ``detect`` gives, all
-    labels asked for. deleted, inserted: mean curves.
+    labels asked for. calibration: of ``model_threshold``, the box rule's share of the
+    maximum at which the map fits the true boxes best; None without a true box. deleted,
+    inserted: mean curves.
     """
 
     method: str
@@ -28,6 +31,7 @@ class MethodScores:
     deletion: float
     insertion: float
     f1_50: float
+    calibration: Calibration | None
     deleted: FloatArray
     inserted: FloatArray
 
@@ -50,13 +54,18 @@ class SaliencyScores:
     left_out: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values: ``methods`` has one object a method."""
+        """Plain values: ``methods`` has one object a method, ``thresholds`` what suits it here."""
         return {
             "data": self.data,
             "pictures": self.pictures,
             "backbone": self.backbone,
             "steps": self.steps,
             "methods": [one.as_dict() for one in self.methods],
+            "thresholds": {
+                one.method: round(one.calibration.threshold, _DIGITS)
+                for one in self.methods
+                if one.calibration is not None
+            },
             "centre": {"pointing": round(self.centre, _DIGITS)},
             "left_out": self.left_out,
         }
@@ -66,11 +75,13 @@ class SaliencyScores:
         lines = [
             f"{self.data}: {self.pictures} pictures, {self.backbone}; the centre points at "
             f"{self.centre:.3f}",
-            f"{'':<24}" + "".join(f"{name:>14}" for name in FIGURES),
+            f"{'':<24}" + "".join(f"{name:>14}" for name in (*FIGURES, "threshold")),
         ]
         for one in self.methods:
             row = one.as_dict()
-            lines.append(f"{one.method:<24}" + "".join(f"{row[name]:>14.3f}" for name in FIGURES))
+            cells = "".join(f"{row[name]:>14.3f}" for name in FIGURES)
+            best = f"{one.calibration.threshold:>14.2f}" if one.calibration else ""
+            lines.append(f"{one.method:<24}{cells}{best}")
         lines += [f"{name} is left out: {why}" for name, why in self.left_out.items()]
         return "\n".join(lines)
 

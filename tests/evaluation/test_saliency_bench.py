@@ -31,6 +31,7 @@ from backend.evaluation.matching import accuracy, judge
 from backend.evaluation.saliency_bench import evenly, measure_methods
 from backend.vision import saliency
 from backend.vision.backbones import Backbone
+from backend.vision.boxes.levels import SHARES
 from backend.vision.detect import DetectOptions, LabelQuery, detect, look, prepare
 from backend.vision.look import Looked
 from backend.vision.options import NO_OPTIONS
@@ -391,11 +392,14 @@ def test_the_command_prints_one_object_a_method(asked: Any, tmp_path: Path) -> N
     assert [one["method"] for one in found["methods"]] == ["norm", "cam"]
     assert all(one.keys() == KEYS for one in found["methods"])
     assert 0 <= found["centre"]["pointing"] <= 1
+    assert found["thresholds"].keys() == {"norm", "cam"}
+    assert set(found["thresholds"].values()) <= set(SHARES)
     assert found["versions"]["torch"]
     assert "<polyline" in plot.read_text("utf-8")
     told = asked(*given).stdout.splitlines()
     assert told[0].startswith("drawn: 3 pictures, mobilenet_v2; the centre points at ")
-    assert told[1].split() == ["ms_per_image", "pointing", "deletion", "insertion", "f1_50"]
+    figures = ["ms_per_image", "pointing", "deletion", "insertion", "f1_50", "threshold"]
+    assert told[1].split() == figures
     assert [line.split()[0] for line in told[2:]] == ["norm", "cam"]
 
 

@@ -85,15 +85,24 @@ def calibrated_level(
     """
     if len(maps) != len(accepted):
         raise ShapeError(f"{len(maps)} maps, but accepted boxes of {len(accepted)} pictures.")
-    cut_at = {name: LEVELS[name] for name in THRESHOLDS}[level]
-    rows = [
-        [_iou(fine, cut_at(fine, share), truth) for share in SHARES]
-        for fine, truth in (
-            (resize_map(values, (GRID, GRID)), truth)
+    return best_share(
+        [
+            fits(values, truth, level)
             for values, truth in zip(maps, accepted, strict=True)
             if len(truth)
-        )
-    ]
+        ]
+    )
+
+
+def fits(values_hw: FloatArray, accepted: Boxes, level: str = "maximum") -> FloatArray:
+    """(SHARES,) IoU of a map's largest part with the accepted box that it overlaps most."""
+    cut_at = {name: LEVELS[name] for name in THRESHOLDS}[level]
+    fine = resize_map(values_hw, (GRID, GRID))
+    return np.array([_iou(fine, cut_at(fine, share), accepted) for share in SHARES], np.float32)
+
+
+def best_share(rows: Sequence[FloatArray]) -> Calibration | None:
+    """The threshold with the highest mean of ``fits`` over pictures; None without any."""
     if not rows:
         return None
     mean_iou = np.mean(rows, 0)
