@@ -63,6 +63,8 @@ def draw_gallery(sections: Sequence[Section], height_px: int = 130, across: int 
     for section in sections:
         lines.append(_text_line(section.heading))
         cells = [_cell(row, height_px) for row in section.rows]
+        widest = max((cell.shape[1] for cell in cells), default=0)
+        cells = [_widened(cell, widest) for cell in cells]
         lines += [_beside(cells[at : at + across]) for at in range(0, len(cells), across)]
     return _stacked(lines)
 
