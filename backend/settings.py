@@ -135,6 +135,12 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto (every GPU, else CPU), cpu, cuda or cuda:N.",
     )
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        "auto",
+        alias="RUNTIME",
+        description="What runs the network's forward pass: auto (openvino on a CPU where it is "
+        "installed and agrees with torch, else torch), torch or openvino.",
+    )
     score_threshold: float = Field(
         0.0,
         alias="MODEL_SCORE_THRESHOLD",

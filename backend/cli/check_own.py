@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import redis
@@ -49,6 +50,32 @@ def check_redis(connection: redis.Redis) -> Check:
             "Set maxmemory-policy noeviction.",
         )
     return Check("Redis", "ok", f"{found}.")
+
+
+def check_runtime(settings: Settings, openvino: str | None) -> Check:
+    """What runs a worker's forward pass. openvino: the release installed here, if any."""
+    if settings.runtime == "torch" or settings.device.startswith("cuda"):
+        return Check("runtime", "ok", "torch.")
+    if openvino is not None:
+        return Check(
+            "runtime",
+            "ok",
+            f"OpenVINO {openvino} for a worker of this machine on a CPU, if it agrees with torch; "
+            "its log says so (backbone_loaded).",
+        )
+    found = "torch; OpenVINO, two to three times as fast on a CPU, is not installed here."
+    if settings.runtime == "auto":
+        return Check("runtime", "ok", found)
+    remedy = "Install it with `pip install openvino`, or set RUNTIME=auto."
+    return Check("runtime", "problem", found, remedy)
+
+
+def installed_release(package: str) -> str | None:
+    """The installed release of a package, None where it is not; nothing is imported."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def check_workers(workers: Sequence[WorkerInfo]) -> Check:

@@ -55,6 +55,7 @@ def command(
 def examine(settings: Settings, project_id: int | None) -> Iterator[Check]:
     """All checks in the order of the way, from the inside out."""
     yield Check("settings", "ok", f"Read; data in {settings.data_dir}, port {settings.port}.")
+    yield own.check_runtime(settings, own.installed_release("openvino"))
     connection: redis.Redis | None = None
     url = own.redis_address(settings)
     if url is None:

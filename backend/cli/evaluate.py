@@ -40,7 +40,9 @@ def command(
     found = read_project(connection, project)
     wanted = [(one.address, one.task_id) for one in found.lessons if one.drawn_on]
     _check(project, len(wanted), sum(len(one.boxes) for one in found.lessons))
-    backbone = load_backbone(settings.backbone, settings.backbone_weights, settings.device)
+    backbone = load_backbone(
+        settings.backbone, settings.backbone_weights, settings.device, settings.runtime
+    )
     with (
         measuring.steps(len(dict(wanted))) as bar,
         fetched_pictures(settings, project, wanted, bar.fetched) as pictures,

@@ -54,7 +54,7 @@ class Network:
         # The weights of the settings are those of the settings' backbone.
         own = settings.backbone_weights if self.name in (None, settings.backbone) else None
         name, device = self.name or settings.backbone, self.device or settings.device
-        return load_backbone(name, self.weights or own, device)
+        return load_backbone(name, self.weights or own, device, settings.runtime)
 
 
 def knowing(

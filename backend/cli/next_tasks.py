@@ -78,7 +78,9 @@ def _described(
     """The tasks whose picture can be had, and the view of them with feature vectors."""
     accepted = [(lesson.address, lesson.task_id) for lesson in project.lessons]
     wanted = [*accepted, *((task.address, task.task_id) for task in tasks)]
-    backbone = load_backbone(settings.backbone, settings.backbone_weights, settings.device)
+    backbone = load_backbone(
+        settings.backbone, settings.backbone_weights, settings.device, settings.runtime
+    )
     with (
         steps(len(dict(wanted))) as bar,
         fetched_pictures(settings, project.id, wanted, bar.fetched) as pictures,

@@ -42,7 +42,10 @@ def warm(
     """
     connection = connection or connect(settings.redis_url)
     backbone = backbone or load_backbone(
-        agreed_backbone(settings, Fleet(connection)), settings.backbone_weights, device
+        agreed_backbone(settings, Fleet(connection)),
+        settings.backbone_weights,
+        device,
+        settings.runtime,
     )
     tokens, label_studio = None, None
     if settings.can_push:

@@ -23,7 +23,8 @@ from backend.vision.architectures import (
 )
 from backend.vision.choice import AUTO, EMBEDDED, PREFERRED, hint
 from backend.vision.classes import ClassMatcher, ClassName, imagenet_classes
-from backend.vision.runtime import Runtime, TorchRuntime
+from backend.vision.openvino_runtime import chosen_runtime
+from backend.vision.runtime import Runtime, RuntimeName, TorchRuntime
 from backend.vision.weight_files import Weights, fit, load_weights, tensors_digest
 
 log = structlog.get_logger(__name__)
@@ -191,6 +192,7 @@ def load_backbone(
     name: str,
     weights: Path | None,
     device: str,
+    runtime: RuntimeName = "auto",
     *,
     tuned: bool = True,
     size_px: int | None = None,
@@ -198,19 +200,22 @@ def load_backbone(
     """Load a backbone for this process.
 
     name: one of ``names()``, or ``auto``. weights: a file; None: those that come with the
-        backend or with torchvision. device: auto, cpu, cuda or cuda:N. tuned: see
-        TorchRuntime. size_px: None for the network's own default.
-    Raises: UnknownName, WeightsUnavailable, ConfigError where the device is not there.
+        backend or with torchvision. device: auto, cpu, cuda or cuda:N. runtime: auto is
+        openvino on a CPU where it is installed and agrees with torch. tuned: see
+        TorchRuntime; without it torch runs. size_px: None for the network's own default.
+    Raises: UnknownName, WeightsUnavailable, ConfigError where the device or the runtime
+        is not there.
     """
     where = find_device(device)
     architecture, found = _found(name, weights)
-    backbone = _assemble(architecture, found, where, tuned, size_px)
+    backbone = _assemble(architecture, found, where, tuned, size_px, runtime)
     log.info(
         "backbone_loaded",
         backbone=architecture.name,
         weights=found.source,
         digest=backbone.identity.digest,
         device=str(where),
+        runtime=backbone.runtime.name,
         size_px=backbone.size_px,
         threads=torch.get_num_threads(),
     )
@@ -236,6 +241,7 @@ def backbone_from_tensors(
     tensors: Mapping[str, Tensor],
     *,
     device: str = "cpu",
+    runtime: RuntimeName = "torch",
     tuned: bool = True,
     size_px: int | None = None,
 ) -> Backbone:
@@ -246,7 +252,7 @@ def backbone_from_tensors(
     architecture = ARCHITECTURES.get(name)
     fitted = fit(architecture, tensors, "memory")
     weights = Weights(fitted, tensors_digest(fitted), "memory")
-    return _assemble(architecture, weights, find_device(device), tuned, size_px)
+    return _assemble(architecture, weights, find_device(device), tuned, size_px, runtime)
 
 
 def find_device(device: str) -> torch.device:
@@ -268,16 +274,19 @@ def _assemble(
     device: torch.device,
     tuned: bool,
     size_px: int | None,
+    wanted: RuntimeName,
 ) -> Backbone:
     model = architecture.build()
     model.load_state_dict(dict(weights.tensors), assign=True)
     trunk, head = architecture.cut(model)
-    runtime = TorchRuntime(trunk, architecture.mean_rgb, architecture.std_rgb, device, tuned=tuned)
+    plain = TorchRuntime(trunk, architecture.mean_rgb, architecture.std_rgb, device, tuned=tuned)
+    side_px = size_px or architecture.size_px
+    runtime = chosen_runtime(plain, wanted if tuned else "torch", side_px)
     classes = imagenet_classes()
     identity = BackboneIdentity(
         architecture.name,
         weights.digest,
-        size_px or architecture.size_px,
+        side_px,
         tuple(entry.name for entry in classes),
         weights.source,
     )

@@ -15,8 +15,11 @@ import structlog
 import torch
 from torch import Tensor, nn
 
+from backend.errors import ConfigError
 from backend.vision.runtime import (
     LOW_PRECISION_TOLERANCE,
+    Runtime,
+    RuntimeName,
     TorchRuntime,
     check_picture,
     relative_error,
@@ -28,8 +31,11 @@ log = structlog.get_logger(__name__)
 FLOAT32_TOLERANCE = 1e-4
 """Largest relative error (Frobenius norm, each output) against torch in float32."""
 
-PROGRAMS_KEPT = 8
-"""Compiled forms, one an input size and kind of output, least recently used first out."""
+PROGRAMS_KEPT = 6
+"""Compiled forms, one an input size and kind of output, least recently used first out.
+
+Each holds the weights once more, in the order in which this processor reads them.
+"""
 
 _Size = tuple[int, int]
 
@@ -48,9 +54,8 @@ class OpenVinoRuntime:
         self.name = "openvino"
         self.device = torch_runtime.device
         self._torch = torch_runtime
-        self._openvino = _openvino()
         self._threads = torch.get_num_threads()
-        self._try_bfloat16 = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._try_bfloat16 = _multiplies_bfloat16()
         self._models: dict[bool, Any] = {}
         self._programs: OrderedDict[tuple[bool, _Size], _Program | None] = OrderedDict()
 
@@ -144,7 +149,7 @@ class OpenVinoRuntime:
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
-            # Pinned, the workers of a machine would all sit on its first cores.
+            # Pinned, two processes take the same core (Intel's support article 000058227).
             "ENABLE_CPU_PINNING": False,
         }
         compiled = _core().compile_model(model, "CPU", options)
@@ -159,12 +164,13 @@ class OpenVinoRuntime:
 
     def _reading_bytes(self, model: Any) -> Any:
         """The model with the normalisation in front, reading (1, H, W, 3) uint8."""
-        steps = self._openvino.preprocess.PrePostProcessor(model)
+        openvino = _openvino()
+        steps = openvino.preprocess.PrePostProcessor(model)
         pixels = steps.input()
-        pixels.tensor().set_element_type(self._openvino.Type.u8)
-        pixels.tensor().set_layout(self._openvino.Layout("NHWC"))
-        pixels.model().set_layout(self._openvino.Layout("NCHW"))
-        numbers = pixels.preprocess().convert_element_type(self._openvino.Type.f32)
+        pixels.tensor().set_element_type(openvino.Type.u8)
+        pixels.tensor().set_layout(openvino.Layout("NHWC"))
+        pixels.model().set_layout(openvino.Layout("NCHW"))
+        numbers = pixels.preprocess().convert_element_type(openvino.Type.f32)
         numbers.mean(self._torch.mean_u8.flatten().tolist())
         numbers.scale(self._torch.std_u8.flatten().tolist())
         return steps.build()
@@ -189,13 +195,32 @@ class _Program:
         return [torch.from_numpy(output) for output in outputs]
 
 
-def openvino_version() -> str | None:
-    """The installed release, None where there is none that can be imported."""
+def chosen_runtime(torch_runtime: TorchRuntime, wanted: RuntimeName, side_px: int) -> Runtime:
+    """The runtime that RUNTIME names, or torch where OpenVINO does not pass its self-test.
+
+    side_px: of the pictures that the self-test takes.
+    Raises: ConfigError where openvino is asked for and cannot run here.
+    """
+    on_cpu = torch_runtime.device.type == "cpu"
+    if wanted == "torch" or (wanted == "auto" and not on_cpu):
+        return torch_runtime
+    if not on_cpu:
+        raise ConfigError(
+            f"RUNTIME=openvino is for a CPU; this worker's device is {torch_runtime.device}.",
+            "Set RUNTIME=auto, or DEVICE=cpu.",
+        )
     try:
-        return str(_openvino().__version__)
-    except (ImportError, OSError) as error:
-        log.debug("openvino_not_installed", reason=str(error))
-        return None
+        _openvino()
+        runtime = OpenVinoRuntime(torch_runtime)
+    except (ImportError, OSError, RuntimeError) as error:  # not there, or not for this machine
+        if wanted == "openvino":
+            raise ConfigError(
+                f"RUNTIME=openvino, but the package cannot be used here: {error}.",
+                "Install it with `pip install openvino`, or set RUNTIME=auto.",
+            ) from error
+        log.info("openvino_not_here", reason=str(error), effect="torch runs: slower")
+        return torch_runtime
+    return runtime if runtime.runs(side_px) else torch_runtime
 
 
 def _size_hw(images_u8: Tensor) -> _Size:
@@ -207,7 +232,7 @@ def _openvino() -> Any:
     """The package. Raises: ImportError."""
     # At its import the package tells its maker over the network that it is used, unless
     # this companion cannot be imported; a None makes it so (documented for sys.modules).
-    modules: dict[str, Any] = sys.modules  # type: ignore[assignment]
+    modules: dict[str, Any] = sys.modules
     modules.setdefault("openvino_telemetry", None)
     return importlib.import_module("openvino")
 
@@ -215,6 +240,11 @@ def _openvino() -> Any:
 @functools.lru_cache(maxsize=1)
 def _core() -> Any:
     return _openvino().Core()
+
+
+def _multiplies_bfloat16() -> bool:
+    # What OpenVINO names here the processor does in hardware (AVX-512 or AMX), not in steps.
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _failures() -> tuple[type[Exception], ...]:

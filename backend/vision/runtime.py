@@ -7,7 +7,7 @@ import functools
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import structlog
 import torch
@@ -22,6 +22,9 @@ LOW_PRECISION_TOLERANCE = 0.03
 """Largest relative error (Frobenius norm over the cells) at which bfloat16 is used."""
 
 _CHECK_SIDE_PX = 224
+
+
+RuntimeName = Literal["auto", "torch", "openvino"]
 
 
 class Runtime(Protocol):

@@ -223,6 +223,21 @@ def test_values_need_no_labels() -> None:
     assert_found(check, "ok", "accepted values")
 
 
+@pytest.mark.parametrize(
+    ("chosen", "release", "state", "part"),
+    [
+        ({}, "2026.4.1", "ok", "OpenVINO 2026.4.1"),
+        ({}, None, "ok", "is not installed here"),
+        ({"runtime": "openvino"}, None, "problem", "pip install openvino"),
+        ({"runtime": "torch"}, "2026.4.1", "ok", "torch."),
+        ({"device": "cuda"}, "2026.4.1", "ok", "torch."),
+    ],
+)
+def test_runtime(chosen: dict[str, str], release: str | None, state: str, part: str) -> None:
+    check = own.check_runtime(load_settings(**chosen), release)
+    assert_found(check, state, part)
+
+
 def test_dynamic_labels_are_those_of_the_task() -> None:
     spec = parse_label_config(
         '<View><Image name="i" value="$image"/>'
@@ -288,7 +303,7 @@ def test_whole_way(environment: dict[str, str], connection: redis.Redis) -> None
     found = doctor("--project", "1", code=0, environment=environment)
     states = {name: check["state"] for name, check in found.items()}
     assert states == {
-        **dict.fromkeys(["settings", "Redis", "workers", "training", "weights"], "ok"),
+        **dict.fromkeys(["settings", "runtime", "Redis", "workers", "training", "weights"], "ok"),
         **dict.fromkeys(["Label Studio", "API key", "project 1", "connection", "webhook"], "ok"),
         "labels of box": "warning",
         "picture": "ok",

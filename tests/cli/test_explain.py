@@ -53,12 +53,14 @@ def tiny_random() -> Backbone:
     return seeded_backbone("mobilenet_v2")
 
 
+@pytest.mark.slow
 def test_the_list_is_the_registry_and_nothing_else() -> None:
     told = run("explain", "--list")
     assert told.returncode == 0, told.stderr
     assert told.stdout.splitlines() == list(saliency.names())
 
 
+@pytest.mark.slow
 def test_a_sheet_from_the_command_line(tmp_path: Path) -> None:
     weights, picture, sheet = (tmp_path / name for name in ("w.safetensors", "p.png", "s.png"))
     tensors = {n: t.contiguous() for n, t in seeded_model("mobilenet_v2").state_dict().items()}
@@ -170,6 +172,7 @@ def test_what_is_refused(asked: Any, folder: Path, arguments: list[str], says: s
     assert not list(folder.glob("*explained*"))
 
 
+@pytest.mark.slow
 def test_a_refusal_ends_with_status_2_and_a_remedy(folder: Path) -> None:
     told = run("explain", str(folder / "broken.png"))
     assert told.returncode == 2
@@ -178,6 +181,7 @@ def test_a_refusal_ends_with_status_2_and_a_remedy(folder: Path) -> None:
     assert "broken.png" in told.stderr
 
 
+@pytest.mark.slow
 def test_units_and_imagined_pictures(asked: Any, folder: Path) -> None:
     told = asked("a.png", "b.png", "--units", "orange", "--out", "u.png", "--json")
     rows = json.loads(told.stdout)["units"]

@@ -128,6 +128,7 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_refused_before_anything_starts(
     up: Callable[..., tuple[subprocess.Popen[bytes], str]], tmp_path: Path
 ) -> None:

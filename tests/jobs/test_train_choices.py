@@ -94,6 +94,7 @@ def predicted(road: Road, names: Sequence[str], label_config: str) -> list[dict[
     return [json.loads(reply or b"") for reply in road.predict(call)]
 
 
+@pytest.mark.slow
 def test_choices_alone_are_learned(road: Road) -> None:
     team = Team(road, CHOICES)
     answer(team, ["blue", "green", "red"] * 4)
@@ -116,6 +117,7 @@ def test_choices_alone_are_learned(road: Road) -> None:
     assert "12 answers right" in again["why"]
 
 
+@pytest.mark.slow
 def test_several_choices_are_learned(road: Road) -> None:
     team = Team(road, SEVERAL)
     answer(team, ["blue", "red", "blue+red", "green"] * 5)
@@ -136,6 +138,7 @@ def test_below_the_threshold_nothing_is_offered(road: Road) -> None:
     assert [one["result"] for one in predicted(road, ["blue"], config)] == [[]]
 
 
+@pytest.mark.slow
 def test_boxes_and_choices_are_learned_together(road: Road) -> None:
     team = Team(road, BOTH)
     answer(team, ["blue", "red"] * 3, region())
@@ -156,6 +159,7 @@ def test_one_answer_alone_teaches_nothing(road: Road) -> None:
     assert team.head == 0
 
 
+@pytest.mark.slow
 def test_answers_that_zero_shot_gives_better_are_left_to_it(road: Road) -> None:
     """Out of fold neither of two pictures can be told; the network sees blue in anything."""
     team = Team(road, SEES_BLUE)
@@ -179,6 +183,7 @@ def test_answers_do_not_hold_up_boxes(road: Road) -> None:
     assert [one for one in prediction["result"] if one["from_name"] == "kind"], "the zero-shot way"
 
 
+@pytest.mark.slow
 def test_controls_join_a_head_of_boxes(road: Road) -> None:
     team = Team(road, BOTH)
     team.accept(coloured(road.pictures, ["red"] * 3), lambda: [region()])

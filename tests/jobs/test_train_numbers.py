@@ -111,6 +111,7 @@ def test_ratings_and_numbers_are_learned(road: Road) -> None:
     assert "answers right" in again["why"]
 
 
+@pytest.mark.slow
 def test_a_value_that_pictures_do_not_show_is_not_answered(road: Road) -> None:
     team = Team(road, VALUES)
     rate(team, STARS, lambda number: COIN[number])
@@ -121,6 +122,7 @@ def test_a_value_that_pictures_do_not_show_is_not_answered(road: Road) -> None:
     assert [one["from_name"] for one in prediction["result"]] == ["stars"]
 
 
+@pytest.mark.slow
 def test_nothing_better_than_the_mean_is_not_published(road: Road) -> None:
     team = Team(road, VALUES.replace('<Rating name="stars" toName="image"/>', ""))
     rate(team, [3] * 20, lambda number: COIN[number])

@@ -208,6 +208,7 @@ def without_boxes(examples: Sequence[Example]) -> list[Example]:
     return [example(one.picture, **one.choices) for one in examples]
 
 
+@pytest.mark.slow
 def test_boxes_and_answers_are_one_head() -> None:
     examples, features = scene(12, seed=1)
     head, report = fit_project(examples, features, LABELS, (KIND, TAGS), IDENTITY)

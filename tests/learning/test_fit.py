@@ -34,6 +34,7 @@ def test_a_head_finds_what_was_accepted() -> None:
     assert head.meta.pictures == tuple(example.picture for example in examples)
 
 
+@pytest.mark.slow
 def test_the_report_is_out_of_fold() -> None:
     """Labels without any relation to the pictures cannot be predicted out of fold."""
     examples, features = project(12, seed=3)

@@ -65,6 +65,7 @@ def test_only_as_many_are_kept_as_there_is_room_for() -> None:
     assert counted.read == 4 + 2
 
 
+@pytest.mark.slow
 def test_a_fit_reads_features_one_picture_at_a_time() -> None:
     examples, features = project(6, seed=42)
     counted = Counted(features)

@@ -151,6 +151,7 @@ def test_a_label_is_found_by_its_name_and_the_background_by_none(
 # ---- in the head
 
 
+@pytest.mark.slow
 def test_it_is_kept_with_the_head_and_changes_no_box() -> None:
     examples, features = project(8, seed=30)
     head, _ = fit(examples, features, LABELS, IDENTITY)
@@ -176,6 +177,7 @@ def of_schema(data: bytes, schema: int) -> bytes:
     return bytes(save(arrays, {"head": json.dumps(record)}))
 
 
+@pytest.mark.slow
 def test_heads_of_the_release_before_are_read_and_explain_nothing() -> None:
     examples, features = project(6, seed=31)
     tiny = seeded_backbone("mobilenet_v2")

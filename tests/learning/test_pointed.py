@@ -38,6 +38,7 @@ def test_cells_are_the_first_of_the_second_finest_grid(
     assert seen.cells_chw.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_prior_proposes_what_may_be_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
     prior = made_prior("made-up")
     monkeypatch.setattr(pointed, "known_prior", lambda backbone: prior)

@@ -59,6 +59,7 @@ def test_a_prior_is_found_for_its_weights_only(known: Prior) -> None:
     assert prior_by_digest("00000000") is None
 
 
+@pytest.mark.slow
 def test_a_prior_makes_three_pictures_worth_more(known: Prior) -> None:
     examples, features = project(3, seed=22)
     with_prior, _ = fit(examples, features, LABELS, IDENTITY)

@@ -204,6 +204,7 @@ COVERED = Measure("covered", NumberRange(0, 100, 1))
 KIND = Question("kind", multiple=False)
 
 
+@pytest.mark.slow
 def test_boxes_choices_and_numbers_are_one_head() -> None:
     examples, features = scene(16, seed=1)
     head, report = fit_project(examples, features, LABELS, (KIND, COVERED), IDENTITY)
@@ -302,6 +303,7 @@ def test_ram_of_a_class_of_the_network_is_its_activation_map(embedded: Backbone)
     assert np.array_equal(ram, cam)
 
 
+@pytest.mark.slow
 def test_the_map_of_a_learned_number_lies_on_what_raises_it(embedded: Backbone) -> None:
     """Five stars where a cat is drawn, one where there is none; there is a ball in each."""
     share = (0.4, 0.55)

@@ -68,6 +68,7 @@ def test_a_long_folder_name_gets_a_short_socket(tmp_path: Path) -> None:
     assert not socket_path.parent.exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_tells_its_last_lines(tmp_path: Path) -> None:
     before = psutil.Process().children()
     (tmp_path / "redis").mkdir()

@@ -172,7 +172,7 @@ def test_a_device_that_is_not_there_is_told() -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1"])
 def test_reference_outputs_of_published_weights(name: str, shared_data: Path) -> None:
     folder = shared_data / "weights"
-    backbone = load_backbone(name, folder / f"{name}_imagenet_f16.safetensors", "cpu")
+    backbone = load_backbone(name, folder / f"{name}_imagenet_f16.safetensors", "cpu", "torch")
     reference = np.load(folder / f"{name}_reference.npz")
     runtime = backbone.runtime
     assert isinstance(runtime, TorchRuntime)

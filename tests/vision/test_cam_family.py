@@ -266,6 +266,7 @@ def test_scorecam_tries_64_channels_unless_told() -> None:
 
 
 @every_method
+@pytest.mark.slow
 def test_a_picture_has_its_own_classes_in_any_batch_and_order(values: Values) -> None:
     looked = looked_at("squeezenet1_1")
     together = values(looked, TARGET)
@@ -296,6 +297,7 @@ def test_no_picture_gives_no_map(values: Values) -> None:
 
 @every_backbone
 @pytest.mark.parametrize("method", FAMILY)
+@pytest.mark.slow
 def test_a_picture_of_one_colour_and_dead_cells_give_numbers(name: str, method: str) -> None:
     backbone = looked_at(name).backbone
     grey = look(backbone, np.full((1, SIDE_PX, SIDE_PX, 3), 128, np.uint8))
@@ -307,6 +309,7 @@ def test_a_picture_of_one_colour_and_dead_cells_give_numbers(name: str, method: 
 
 
 @every_method
+@pytest.mark.slow
 def test_no_graph_no_hook_and_no_gradient_stays(values: Values) -> None:
     looked = looked_at("mobilenet_v2").select(torch.tensor([0, 1] * 8))
     target = Target(TARGET.class_index.repeat(8, 1), TARGET.weight.repeat(8, 1))

@@ -123,6 +123,7 @@ def _captum_integrated(captum: Any, model: nn.Module, pixels: Tensor) -> Tensor:
         pytest.param(attribution.integrated_gradients, _captum_integrated, id="integrated"),
     ],
 )
+@pytest.mark.slow
 def test_the_served_network_gives_what_captum_gives(
     pair: tuple[str, Backbone, nn.Module],
     pixels: Tensor,
@@ -142,6 +143,7 @@ def test_the_served_network_gives_what_captum_gives(
     ("rule", "theirs"),
     [(rectifiers.guided, "GuidedBackprop"), (rectifiers.deconvnet, "Deconvolution")],
 )
+@pytest.mark.slow
 def test_the_rules_give_what_captum_gives(rule: Rule, theirs: str) -> None:
     backbone, pixels = seeded_backbone("resnet18"), random_images(2)
     captum = pytest.importorskip("captum.attr")
@@ -288,6 +290,7 @@ def test_integrated_gradients_by_hand() -> None:
     assert math.isclose(float(found), 26.0, rel_tol=1e-5)
 
 
+@pytest.mark.slow
 def test_integrated_gradients_add_up_to_the_difference_of_the_scores() -> None:
     """Without biases one step is exact; a trained network is nearly straight in 16 steps."""
     straight, served = seeded_backbone("squeezenet1_1"), load_backbone("embedded", None, "cpu")
@@ -576,6 +579,7 @@ def test_nothing_stays_behind_not_even_after_an_exception(
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "input_x_gradient"])
+@pytest.mark.slow
 def test_memory_does_not_grow(tiny: Backbone, method: str) -> None:
     looked, chosen = looked_at(tiny, random_images(1)), target(5)
     draw = saliency.get(method).draw

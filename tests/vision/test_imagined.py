@@ -23,6 +23,7 @@ def scores(backbone: Backbone, image_u8: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("which", "class_index"), [("tiny", 5), ("tiny_pooled", 700)])
+@pytest.mark.slow
 def test_the_class_scores_far_above_the_start(
     which: str, class_index: int, request: pytest.FixtureRequest
 ) -> None:

@@ -286,6 +286,7 @@ def test_what_is_hidden_is_what_the_network_looks_at_and_no_more_than_is_paid_fo
     assert not priceless.any()
 
 
+@pytest.mark.slow
 def test_behind_what_is_hidden_the_class_is_improbable() -> None:
     """Of a drawn picture; the mask is resized and the blur drawn as a reader would."""
     served, side = load_backbone("embedded", None, "cpu", size_px=96), 96

@@ -69,6 +69,7 @@ def test_a_download_that_hangs_is_given_up(replace: Replace, never: Download) ->
     assert time.monotonic() - began_s < 5
 
 
+@pytest.mark.slow
 def test_auto_takes_what_can_be_had(replace: Replace) -> None:
     tensors = dict(seeded_model("mobilenet_v2").state_dict())
     replace(lambda **options: tensors)
@@ -77,6 +78,7 @@ def test_auto_takes_what_can_be_had(replace: Replace) -> None:
 
 
 @pytest.mark.parametrize("how", ["refused", "hangs"])
+@pytest.mark.slow
 def test_auto_runs_the_embedded_network_else_and_says_so(
     replace: Replace, never: Download, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -99,6 +101,7 @@ def test_a_network_that_was_named_is_not_replaced(name: str, replace: Replace) -
         load_backbone(name, None, "cpu")
 
 
+@pytest.mark.slow
 def test_a_file_wins_over_everything(replace: Replace, tmp_path: Path) -> None:
     replace(refused)
     path = tmp_path / "w.pth"

@@ -17,6 +17,7 @@ RELATIVE_TOLERANCE = 1e-4
 
 
 @pytest.mark.parametrize("name", by_name(backbones.names()))
+@pytest.mark.slow
 def test_tuned_equals_plain(name: str) -> None:
     tensors = seeded_model(name).state_dict()
     images = random_images(2)

@@ -44,6 +44,7 @@ def test_feature_norm_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", saliency.names())
+@pytest.mark.slow
 def test_maps_lie_between_0_and_1_and_a_batch_gives_what_single_pictures_give(
     name: str, tiny: Backbone
 ) -> None:
