@@ -8,11 +8,25 @@ COMMANDS = {
     "accuracy": Command(
         "backend.cli.bench_accuracy", "How good proposals are after n accepted pictures."
     ),
-    "fit": Command("backend.cli.bench_fit", "How long fitting a head takes, and how much memory."),
+    "latency": Command(
+        "backend.cli.bench_latency", "How long annotators wait who open tasks at once."
+    ),
     "next": Command(
         "backend.cli.bench_next", "Whether choosing the next pictures saves annotations."
     ),
+    "overhead": Command(
+        "backend.cli.bench_overhead", "What a task costs beside the work on its picture."
+    ),
     "saliency": Command(
         "backend.cli.bench_saliency", "Which saliency methods point right, show why, are fast."
+    ),
+    "scale": Command(
+        "backend.cli.bench_scale", "Whether many tasks and workers go through in flat memory."
+    ),
+    "throughput": Command(
+        "backend.cli.bench_throughput", "How fast the whole is beside its forward pass."
+    ),
+    "train": Command(
+        "backend.cli.bench_train", "How long fitting a head takes, and how much memory."
     ),
 }

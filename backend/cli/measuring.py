@@ -22,8 +22,20 @@ BACKBONE = typer.Option("mobilenet_v2", "--backbone", help="`backbones` lists th
 WEIGHTS = typer.Option(None, "--weights", exists=True, dir_okay=False, help="Its weights file.")
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
 CACHE = typer.Option(None, "--cache", file_okay=False, help="Folder to keep features in.")
+PICTURES = typer.Option(
+    None, "--data", exists=True, file_okay=False, help="Folder of JPEG files; else drawn ones."
+)
+THREADS = typer.Option(1, "--threads", min=1, help="Threads of the arithmetic, on both sides.")
+TASKS = typer.Option(400, "--tasks", min=1, max=1600, help="Tasks of the large call.")
+METHOD = typer.Option(
+    "cam", "--method", help="Saliency method; objects is what the product does unless told."
+)
+ROUNDS = typer.Option(5, "--rounds", min=1, help="Rounds of which the median counts.")
 AS_JSON = typer.Option(False, "--json", help="Print one JSON object.")
 PLOT = typer.Option(None, "--plot", dir_okay=False, help="Write the curves as SVG.")
+
+DISTINCT = 32
+"""Files of which the pictures of a measurement of speed are made."""
 
 
 class Result(Protocol):
@@ -31,6 +43,11 @@ class Result(Protocol):
 
     def as_dict(self) -> dict[str, Any]: ...
     def told(self) -> str: ...
+
+
+class Plotted(Result, Protocol):
+    """The same where there are curves."""
+
     def plot(self) -> str: ...
 
 
@@ -77,10 +94,15 @@ def steps(total: int) -> Iterator[Steps]:
         yield Steps(progress, total)
 
 
-def show(result: Result, machine: dict[str, Any], as_json: bool, plot: Path | None) -> None:
+def show(result: Plotted, machine: dict[str, Any], as_json: bool, plot: Path | None) -> None:
     """Print the result and write its plot. machine: told in JSON beside the figures."""
     if plot is not None:
         write_text(plot, result.plot())
+    tell(result, machine, as_json)
+
+
+def tell(result: Result, machine: dict[str, Any], as_json: bool) -> None:
+    """Print the result. machine: as for ``show``."""
     print(json.dumps({**result.as_dict(), **machine}) if as_json else result.told())
 
 

@@ -7,16 +7,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any
 
 from backend.evaluation.bed import Bed
 from backend.evaluation.plots import Series, line_plot
 from backend.evaluation.shelf import BATCH
+from backend.evaluation.subject import squares_of, timed
 from backend.jobs.learner import FeaturePair, PairsAsked
 from backend.jobs.lessons import labels_of
 
-_COLUMNS = ("pictures", "fit_s", "cpu_s", "peak_mib", "f1_50")
+_COLUMNS = ("pictures", "fit_s", "cpu_s", "forward_s", "peak_mib", "f1_50")
 _DIGITS = 4
+_TIMES = 5
 _WARM_UP = 3
 """Pictures of a first fit that is not counted: it loads libraries."""
 
@@ -28,12 +31,14 @@ _MIB = 1024**2 if sys.platform == "darwin" else 1024
 class FitPoint:
     """What one fit took, reading the kept features included.
 
+    forward_s: of the bare forward pass over as many pictures, beside which it is to be read.
     peak_mib: most memory of the process so far, its libraries included. f1_50: out of fold.
     """
 
     pictures: int
     fit_s: float
     cpu_s: float
+    forward_s: float
     peak_mib: float
     f1_50: float
 
@@ -71,7 +76,7 @@ class Fits:
         for one in self.points:
             lines.append(
                 f"{one.pictures:>10}{one.fit_s:>10.2f}{one.cpu_s:>10.2f}"
-                f"{one.peak_mib:>10.0f}{one.f1_50:>10.3f}"
+                f"{one.forward_s:>10.2f}{one.peak_mib:>10.0f}{one.f1_50:>10.3f}"
             )
         return "\n".join(lines)
 
@@ -97,6 +102,7 @@ def measure_fits(
     for at in range(0, len(bed.ids), BATCH):
         bed.shelf.both(bed.ids[at : at + BATCH], small=small)
     _fit(bed, min(_WARM_UP, min(counts)), small)
+    forward_s = _forward_s(bed)
     before_mib = _peak_mib()
     points = []
     for count in sorted(counts):
@@ -104,9 +110,18 @@ def measure_fits(
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         f1_50 = _fit(bed, count, small)
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-        points.append(FitPoint(count, wall_s, cpu_s, _peak_mib(), f1_50))
+        points.append(FitPoint(count, wall_s, cpu_s, count * forward_s, _peak_mib(), f1_50))
     backbone = bed.shelf.backbone.identity.name
     return Fits(bed.name, len(bed.ids), backbone, before_mib, tuple(points))
+
+
+def _forward_s(bed: Bed) -> float:
+    """Seconds of the bare forward pass over one picture, of a batch of them."""
+    backbone = bed.shelf.backbone
+    pictures, _ = bed.shelf.sight(bed.ids[:BATCH], objects=False)  # which warms it up
+    images_u8 = squares_of(pictures, backbone.size_px)
+    took = [timed(backbone.device, lambda: backbone.features(images_u8))[0] for _ in range(_TIMES)]
+    return median(took) / len(pictures)
 
 
 def _fit(bed: Bed, count: int, small: bool) -> float:

@@ -150,7 +150,7 @@ def _library_maps(plain: _Plain, library: str) -> Iterator[Maps]:
     methods = _imported(library)
     if library == GRAD_CAM:
         with methods.GradCAM(model=plain.model, target_layers=[plain.trunk]) as cam:
-            yield lambda pixels: np.asarray(cam(input_tensor=pixels), np.float32)
+            yield lambda pixels: np.asarray(cam(input_tensor=pixels, targets=None), np.float32)
         return
     with methods.GradCAM(plain.model, target_layer=plain.trunk) as cam:
 

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 from backend.domain import FloatArray, Picture
+from backend.evaluation.children import free_port
 from backend.media.decode import decode_picture
+from backend.settings import Settings, load_settings
+from backend.vision.architectures import ARCHITECTURES
+from backend.vision.backbones import find_device
 from backend.vision.look import prepare
 
 _MOST_PIXELS = 100_000_000
@@ -24,17 +28,44 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """backbone: by name. weights: a file, or None for its own. threads: of its arithmetic."""
+    """backbone: by name. weights: a file, or None for its own. device: cpu or cuda:N.
+
+    threads: of its arithmetic.
+    """
 
     backbone: str
     weights: Path | None
     device: str
     threads: int = 1
 
+    @classmethod
+    def of(cls, backbone: str, weights: Path | None, device: str, threads: int) -> Subject:
+        """The same with auto for a device. Raises: UnknownName, ConfigError, before any work."""
+        found = find_device(device)
+        where = f"cuda:{found.index or 0}" if found.type == "cuda" else found.type
+        return cls(ARCHITECTURES.get(backbone).name, weights, where, threads)
+
     def settle(self) -> None:
         """Hold torch and OpenCV of this process to the threads."""
         torch.set_num_threads(self.threads)
         cv2.setNumThreads(self.threads)
+
+
+def measured_settings(subject: Subject, folder: Path) -> Settings:
+    """Settings of a backend that is started for a measurement: a free port, its own folder."""
+    return load_settings(
+        host="127.0.0.1",
+        port=free_port(),
+        data_dir=folder,
+        redis_url="",
+        label_studio_api_key="",
+        basic_auth_user="",
+        basic_auth_pass="",
+        log_level="warning",
+        backbone=subject.backbone,
+        backbone_weights=subject.weights,
+        device=subject.device,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from backend.domain import FloatArray, iou_matrix
 from backend.evaluation import plain_ways, tuned_ways
+from backend.evaluation.figures import Figures
 from backend.evaluation.own_process import own_process
 from backend.evaluation.picture_server import PictureServer
 from backend.evaluation.samples import Samples, quotient
@@ -34,8 +35,6 @@ _LIBRARIES = {"gradcam": plain_ways.GRAD_CAM, "torchcam": plain_ways.TORCH_CAM}
 _GRADIENT = "gradient"
 _GRABCUT_PX = GrabCutOptions().side_px
 _SAME_IOU = 0.9
-_DIGITS = 4
-
 T = TypeVar("T")
 Say = Callable[[str], None]
 
@@ -59,38 +58,9 @@ class Plan:
         return (self.rounds + 1) * (len(BATCHES) + 5 + self.gradient)
 
 
-@dataclass(frozen=True, slots=True)
-class Throughput:
-    """Figures by name, None where a library is missing; about: what they were taken on."""
-
-    figures: dict[str, float | None]
-    about: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, rounded."""
-        rounded = {
-            name: None if value is None else round(value, _DIGITS)
-            for name, value in self.figures.items()
-        }
-        return {**rounded, **self.about}
-
-    def told(self) -> str:
-        """A table for people."""
-        width = max(map(len, self.figures)) + 2
-        lines = [
-            f"{self.about['backbone']} at {self.about['side_px']} px, {self.about['runtime']}, "
-            f"{self.about['threads']} threads, {self.about['method']}, "
-            f"medians of {self.about['rounds']}"
-        ]
-        for name, value in self.figures.items():
-            shown = "not installed" if value is None else f"{value:.2f}"
-            lines.append(f"{name:<{width}}{shown:>14}")
-        return "\n".join(lines)
-
-
 def measure_throughput(
     subject: Subject, files: Sequence[bytes], plan: Plan, settings: Settings, say: Say
-) -> Throughput:
+) -> Figures:
     """All figures, each way once a round, so that what disturbs the machine disturbs all.
 
     files: JPEG pictures. settings: of the backend that is started, with a folder and a port
@@ -132,6 +102,10 @@ class _Side:
         """What a way gives for the subject."""
         return self.process.submit(way, self.subject, *arguments).result()
 
+    def has(self, library: str) -> bool:
+        """Whether a library of others is installed."""
+        return self.process.submit(plain_ways.installed, library).result()
+
 
 @dataclass
 class _Bench:
@@ -169,7 +143,7 @@ class _Bench:
         if self.plan.gradient:
             self._gradients(files, taken)
 
-    def result(self) -> Throughput:
+    def result(self) -> Figures:
         """The medians, their quotients, and what they were taken on."""
         median, best = self.samples.median, self.samples.best
         eager, forward = (best([f"{way}_{batch}" for batch in BATCHES]) for way in _BARE)
@@ -213,7 +187,11 @@ class _Bench:
             "same_boxes": round(self.same_boxes, 3),
             **self.tuned.run(tuned_ways.describe),
         }
-        return Throughput(figures, about)
+        heading = (
+            f"{self.subject.backbone} at {about['side_px']} px, {about['runtime']}, "
+            f"{self.subject.threads} threads, {self.plan.method}, medians of {self.plan.rounds}"
+        )
+        return Figures(figures, about, heading)
 
     def _bare(self, files: tuple[bytes, ...], taken: Samples) -> None:
         for batch in BATCHES:
@@ -231,7 +209,7 @@ class _Bench:
         )
         taken.add("inprocess", ours.seconds / len(files) * 1000)
         for name, library in _LIBRARIES.items():
-            if self.plain.process.submit(plain_ways.installed, library).result():
+            if self.plain.has(library):
                 self.say(f"maps and boxes by {name}")
                 theirs = self.plain.run(plain_ways.library_boxes, files, self.batch, library)
                 taken.add(name, theirs.seconds / len(files) * 1000)
@@ -246,7 +224,7 @@ class _Bench:
         return answered.results
 
     def _naive(self, number: int, taken: Samples) -> None:
-        if not self.plain.process.submit(plain_ways.installed, plain_ways.GRAD_CAM).result():
+        if not self.plain.has(plain_ways.GRAD_CAM):
             return
         self.say("the naive way")
         addresses = self.pictures.addresses(f"naive-{number}", NAIVE_PICTURES)

@@ -14,7 +14,7 @@ from backend.domain import Boxes
 from backend.evaluation.machine import describe_machine
 from backend.evaluation.subject import Subject, Taken, batches, decoded, squares_of, timed
 from backend.jobs.learner import own_learner
-from backend.jobs.sight import Eyes
+from backend.jobs.sight import BESIDE_CAM, Eyes
 from backend.settings import load_settings
 from backend.vision.backbones import Backbone, load_backbone
 from backend.vision.detect import DetectOptions, LabelQuery, prepare
@@ -28,7 +28,8 @@ def forward(subject: Subject, files: Sequence[bytes], batch: int) -> Taken:
     images_u8 = squares_of(decoded(files), backbone.size_px)
 
     def work() -> Tensor:
-        return [backbone.features(part) for part in batches(images_u8, batch)][0].cells_bchw
+        looked = [backbone.features(part) for part in batches(images_u8, batch)]
+        return looked[0].cells_bchw
 
     seconds, cells = timed(backbone.device, work)
     return Taken(seconds, cells_chw=cells[0].cpu().numpy())
@@ -76,4 +77,4 @@ def _backbone(subject: Subject) -> Backbone:
 @functools.lru_cache(maxsize=2)
 def _eyes(subject: Subject, objects: bool, folder: Path) -> Eyes:
     learner = own_learner(load_settings(data_dir=folder))
-    return Eyes(_backbone(subject), learner, objects=objects)
+    return Eyes(_backbone(subject), learner, BESIDE_CAM if objects else None)

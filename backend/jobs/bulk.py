@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import redis
 
@@ -24,9 +24,12 @@ from backend.store.deliveries import Deliveries
 from backend.store.fleet import Fleet
 
 CALLS_IN_FLIGHT = 3
+"""Of a fleet that one page keeps busy; a larger one gets as many times more."""
+
 NO_WORKER_S = 30.0
 """Silence of all workers after which waiting for them is given up."""
 
+_PAGE_CARRIERS = 16
 _STEP_S = 1.0
 _PUSH_ATTEMPTS = 6
 _FOREIGN_PUSH_S = 0.5
@@ -102,9 +105,11 @@ class Bulk:
                 ticket = self._dispatcher.begin(call)
                 if ticket.version != version:
                     raise _changed(version, ticket.version)
+                # No reply waits for the first few: the call is complete when all its jobs are.
+                ticket.watch = replace(ticket.watch, enough=None)
                 self._dispatcher.defer_all(ticket)
                 self._in_flight.append(ticket)
-                if len(self._in_flight) >= CALLS_IN_FLIGHT:
+                if len(self._in_flight) >= self._calls_wanted():
                     self._complete(report)
             while self._in_flight:
                 self._complete(report)
@@ -116,9 +121,15 @@ class Bulk:
         return report
 
     def _page_size(self) -> int:
-        """A carrier for every worker, so that the three calls in flight keep all busy."""
-        workers = len(self._fleet.alive(self._settings.worker_lost_s, "predict"))
-        return self._settings.carrier_tasks * min(max(workers, 1), 16)
+        """A carrier for every worker, as far as one page of Label Studio goes."""
+        return self._settings.carrier_tasks * min(max(self._workers(), 1), _PAGE_CARRIERS)
+
+    def _calls_wanted(self) -> int:
+        """So many that each worker has its carrier, and more that wait."""
+        return CALLS_IN_FLIGHT * max(1, -(-self._workers() // _PAGE_CARRIERS))
+
+    def _workers(self) -> int:
+        return len(self._fleet.alive(self._settings.worker_lost_s, "predict"))
 
     def _complete(self, report: BulkReport) -> None:
         """Wait for the oldest call, note its failures, push what it has."""

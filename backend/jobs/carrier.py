@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from backend.jobs.learner import TrainedHead
 from backend.jobs.payload import Carrier, CarrierTask
 from backend.jobs.process import Process, current
 from backend.jobs.push_requests import request_push
+from backend.jobs.riders import SHARED_QUEUE, board
 from backend.jobs.serving import spec_of
 from backend.jobs.sight import Eyes, objects_wanted
 from backend.jobs.views import cancel_wanted
@@ -45,13 +47,19 @@ log = structlog.get_logger(__name__)
 
 _PROBLEMS_SHOWN = 5
 _BATCHES_AHEAD = 2
+_FIRST_BATCH = 2
+"""Pictures after which the device starts, each batch twice the one before until they are full:
+it would stand still while a whole first batch is fetched."""
+_RIDE_BATCHES = 2
+"""Batches that jobs of one task share: one is fetched while the device works on the other."""
 
 T = TypeVar("T")
 Outcomes = dict[str, Predicted | Failed]
+Count = tuple[str, Mapping[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class Ready:
     """A picture ready for the device. square_u8: (S, S, 3)."""
 
     picture: Picture
@@ -75,8 +83,11 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
     Raises: JobError, BackboneMismatch, JobCancelled; whatever it raises is first left in
     the cache as the reason why the remaining tasks failed.
     """
-    carriage = _Carriage(current(), Carrier.from_json(payload), get_current_job())
+    process, carrier, job = current(), Carrier.from_json(payload), get_current_job()
+    carriage = Carriage(process, carrier, job)
     try:
+        if job is not None and job.origin == SHARED_QUEUE:
+            _share(process, carrier, job)
         carriage.run()
     except Exception as error:
         # The edge of a job: time limits included, everything is noted and raised again.
@@ -85,13 +96,54 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
     return carriage.summary()
 
 
-class _Carriage:
-    """One run of one carrier."""
+def _share(process: Process, carrier: Carrier, job: Job) -> None:
+    """See a job's pictures together with those of like jobs that wait, and answer these.
 
-    def __init__(self, process: Process, carrier: Carrier, job: Job | None) -> None:
+    The job itself then finds its own answer in the cache. What goes wrong here goes wrong
+    for nobody: each job is tried again alone.
+    """
+    most = _RIDE_BATCHES * process.settings.batch_pictures - len(carrier.tasks)
+    silent_s = process.settings.worker_lost_s
+    with board(process.connection, job, carrier, most=most, worker_lost_s=silent_s) as riders:
+        if not riders.tasks:
+            return
+        answered: Outcomes = {}
+
+        def answer(outcomes: Outcomes) -> None:
+            job_of = riders.answer(outcomes)
+            process.cache.release_each(job_of)
+            answered.update((key, outcomes[key]) for key in job_of)
+
+        together = replace(carrier, tasks=(*carrier.tasks, *riders.tasks))
+        shared = Carriage(process, together, None, answer)
+        try:
+            shared.compute()
+        except redis.RedisError:
+            raise
+        except Exception as error:
+            log.exception("shared_batch_failed", riders=len(riders.tasks))
+            riders.part()
+            if isinstance(error, BaseTimeoutException):
+                raise  # no time is left for the job itself
+        failed = Counter(one.code for one in answered.values() if isinstance(one, Failed))
+        predicted = len(answered) - failed.total()
+        process.counters.add_many([*shared.work_done(), *_tasks_done(predicted, failed)])
+
+
+class Carriage:
+    """One run of one carrier. on_stored: told what has just gone into the cache."""
+
+    def __init__(
+        self,
+        process: Process,
+        carrier: Carrier,
+        job: Job | None,
+        on_stored: Callable[[Outcomes], None] = lambda outcomes: None,
+    ) -> None:
         self._process = process
         self._carrier = carrier
         self._job = job
+        self._on_stored = on_stored
         self._undone = {task.key for task in carrier.tasks}
         self._works: dict[str, _Work] = {}
         self._head: TrainedHead | None = None
@@ -103,6 +155,12 @@ class _Carriage:
         self._batches = 0
 
     def run(self) -> None:
+        """Do every task that is not done yet, count it, have it pushed."""
+        self.compute()
+        self._count()
+        self._ask_for_push()
+
+    def compute(self) -> None:
         """Do every task that is not done yet."""
         spec = spec_of(self._process, self._carrier)
         self._stop_if_cancelled()
@@ -115,12 +173,20 @@ class _Carriage:
         size = self._process.settings.batch_pictures
         depth = _BATCHES_AHEAD * size
         with Ahead(self._process.pool, self._prepared, self._addresses(), depth) as ahead:
-            while batch := self._timed("fetch_wait", lambda: ahead.take(size)):
+            count = min(_FIRST_BATCH, size)
+            while batch := self._timed("fetch_wait", partial(ahead.take, count)):
+                count = min(2 * count, size)
                 self._stop_if_cancelled()
                 pictures = {address: result for (address, _), result in batch}
                 self._store(self._predict(spec, pictures))
-        self._count()
-        self._ask_for_push()
+
+    def work_done(self) -> list[Count]:
+        """What it took, for the counters."""
+        return [
+            ("pictures", {}, self._pictures),
+            ("batches", {}, self._batches),
+            *(("stage_ms", {"stage": s}, round(t * 1000)) for s, t in self._seconds.items()),
+        ]
 
     def summary(self) -> dict[str, Any]:
         """The job's return value."""
@@ -164,7 +230,9 @@ class _Carriage:
             else:
                 outcomes[task.key] = self._finished(spec, work)
         self._store(outcomes)
-        self._release([t.key for t, answer in zip(tasks, known, strict=True) if answer is not None])
+        if done := [t.key for t, answer in zip(tasks, known, strict=True) if answer is not None]:
+            self._release(done)
+            self._tell_progress()
 
     def _addresses(self) -> list[tuple[str, int | None]]:
         """Each address once, with the first task that names it, in the tasks' order."""
@@ -174,7 +242,7 @@ class _Carriage:
                 first.setdefault(one.address, work.task.id)
         return list(first.items())
 
-    def _prepared(self, item: tuple[str, int | None]) -> _Ready | BackendError:
+    def _prepared(self, item: tuple[str, int | None]) -> Ready | BackendError:
         """Runs in a thread. A picture that cannot be had is a result like any other."""
         address, task_id = item
         backbone, learner = self._process.backbone, self._process.learner
@@ -185,13 +253,13 @@ class _Carriage:
         picture = fetch_picture(self._process, self._carrier.project_id, address, task_id, side_px)
         if isinstance(picture, BackendError):
             return picture
-        return _Ready(picture, prepare(picture, backbone.size_px))
+        return Ready(picture, prepare(picture, backbone.size_px))
 
     # ---- the pictures
 
-    def _predict(self, spec: LabelSpec, batch: Mapping[str, _Ready | BackendError]) -> Outcomes:
+    def _predict(self, spec: LabelSpec, batch: Mapping[str, Ready | BackendError]) -> Outcomes:
         """Look at a batch of pictures by address; outcomes of the tasks that it settles."""
-        ready = {address: item for address, item in batch.items() if isinstance(item, _Ready)}
+        ready = {address: item for address, item in batch.items() if isinstance(item, Ready)}
         if ready:
             self._look(ready)
         outcomes: Outcomes = {}
@@ -207,7 +275,7 @@ class _Carriage:
                 del self._works[key]
         return outcomes
 
-    def _look(self, ready: Mapping[str, _Ready]) -> None:
+    def _look(self, ready: Mapping[str, Ready]) -> None:
         """Fill in what every task finds on these pictures, each seen once for all of them."""
         self._batches += 1
         self._pictures += len(ready)
@@ -274,8 +342,12 @@ class _Carriage:
             return
         self._process.cache.put_many(outcomes)
         self._release(list(outcomes))
+        self._on_stored(outcomes)
         for key, outcome in outcomes.items():
             self._note(key, outcome if isinstance(outcome, Failed) else None)
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
         if self._job is not None:
             self._job.meta["done"] = self._predicted + self._failed.total()
             self._job.save_meta()  # type: ignore[no-untyped-call]
@@ -306,16 +378,9 @@ class _Carriage:
         return Failed("job_failed", f"The job failed: {type(error).__name__} {error}".strip())
 
     def _count(self) -> None:
-        counts = [
-            ("tasks_predicted", {}, self._predicted),
-            ("pictures", {}, self._pictures),
-            ("batches", {}, self._batches),
-            *(("tasks_failed", {"code": code}, n) for code, n in self._failed.items()),
-            *(("stage_ms", {"stage": s}, round(t * 1000)) for s, t in self._seconds.items()),
-        ]
-        for name, labels, amount in counts:
-            if amount:
-                self._process.counters.add(name, labels, amount)
+        self._process.counters.add_many(
+            [*self.work_done(), *_tasks_done(self._predicted, self._failed)]
+        )
 
     def _ask_for_push(self) -> None:
         process, project_id = self._process, keys.project_id_of(self._carrier.project_id)
@@ -327,3 +392,8 @@ class _Carriage:
         result = work()
         self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - begun_s
         return result
+
+
+def _tasks_done(predicted: int, failed: Mapping[str, int]) -> list[Count]:
+    by_code = (("tasks_failed", {"code": code}, count) for code, count in failed.items())
+    return [("tasks_predicted", {}, predicted), *by_code]

@@ -20,6 +20,7 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 from backend.jobs.queues import ALL_QUEUES, SafeJob, queue
+from backend.jobs.riders import put_back_stranded
 from backend.store import keys
 from backend.store.fleet import Fleet
 
@@ -46,6 +47,7 @@ def requeue_of_dead(
         # A job that was deleted meanwhile needs nobody.
         with contextlib.suppress(NoSuchJobError):
             _put_back(connection, execution, worker_name, why=why, again=again)
+    put_back_stranded(connection)
     worker: Any = SimpleWorker.find_by_key(
         f"rq:worker:{worker_name}",
         connection=connection,
@@ -79,8 +81,13 @@ def misplaced_jobs(connection: redis.Redis) -> dict[str, str]:
                     found[key.decode().removeprefix("rq:job:")] = origin.decode()
     if not found:
         return {}
-    for name in ALL_QUEUES:
-        waiting.update(queue(connection, name).get_job_ids())
+    # One look at all of them: a job moves between its queue and the riders.
+    with connection.pipeline() as pipe:
+        pipe.hkeys(keys.riders())
+        for name in ALL_QUEUES:
+            pipe.lrange(queue(connection, name).key, 0, -1)
+        for ids in pipe.execute():
+            waiting.update(job_id.decode() for job_id in ids)
     return {job_id: name for job_id, name in found.items() if job_id not in waiting}
 
 

@@ -23,6 +23,7 @@ import structlog
 from backend.jobs.kept import KeptChild
 from backend.jobs.push_requests import requeue_due_pushes
 from backend.jobs.recovery import misplaced_jobs, put_back_misplaced, requeue_of_dead
+from backend.jobs.riders import put_back_stranded
 from backend.jobs.slots import Slot, slot_environment
 from backend.jobs.sync_requests import request_syncs
 from backend.jobs.training import request_due_trainings
@@ -215,6 +216,7 @@ class Supervisor:
         for name in self._fleet.lost(self._settings.worker_lost_s):
             log.error("worker_lost", worker=name, silent_s=self._settings.worker_lost_s)
             self._deaths.append(_Death(name, "its worker fell silent", again=True))
+        put_back_stranded(self._redis)
         requeue_due_pushes(self._redis, self._settings, time.time())
         request_due_trainings(self._redis, self._settings, time.time())
 

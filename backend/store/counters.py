@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
@@ -22,8 +22,16 @@ class Counters:
 
     def add(self, name: str, labels: Mapping[str, str] | None = None, amount: int = 1) -> None:
         """Add amount to the counter of this name and these labels."""
-        field = json.dumps([name, sorted((labels or {}).items())])
-        self._redis.hincrby(keys.counters(), field, amount)
+        self.add_many([(name, labels or {}, amount)])
+
+    def add_many(self, amounts: Iterable[tuple[str, Mapping[str, str], int]]) -> None:
+        """Add to several counters, each with its name and labels; one round trip."""
+        with self._redis.pipeline() as pipe:
+            for name, labels, amount in amounts:
+                if amount:
+                    field = json.dumps([name, sorted(labels.items())])
+                    pipe.hincrby(keys.counters(), field, amount)
+            pipe.execute()
 
     def read(self) -> dict[CounterKey, int]:
         """All counters; one round trip."""

@@ -106,6 +106,11 @@ def recovery(worker_name: str) -> str:
     return f"{_PREFIX}recovery:{worker_name}"
 
 
+def riders() -> str:
+    """Jobs that ride with another: its worker and id by theirs."""
+    return f"{_PREFIX}riders"
+
+
 def ledger(project_id: str, part: str) -> str:
     """One part of a project's ledger of accepted labels."""
     return f"{_PREFIX}ledger:{part}:{project_id_of(project_id)}"

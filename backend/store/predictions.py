@@ -61,9 +61,9 @@ return owners
 """
 
 _RELEASE = """
--- KEYS: one claim a task. ARGV: job id.
-for _, key in ipairs(KEYS) do
-  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+-- KEYS: one claim a task. ARGV: the job id of each.
+for i, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[i] then redis.call('DEL', key) end
 end
 """
 
@@ -122,8 +122,13 @@ class PredictionCache:
 
     def release(self, task_keys: Sequence[str], job_id: str) -> None:
         """Give up claims, only where they are still held by this job."""
-        if task_keys:
-            self._release(keys=[keys.claim(key) for key in task_keys], args=[job_id])
+        self.release_each(dict.fromkeys(task_keys, job_id))
+
+    def release_each(self, job_of: Mapping[str, str]) -> None:
+        """The same of several jobs: ids by task key; one round trip."""
+        if job_of:
+            claims = [keys.claim(key) for key in job_of]
+            self._release(keys=claims, args=list(job_of.values()))
 
 
 def task_key(version: str, config_fingerprint: str, data: Mapping[str, Any]) -> str:

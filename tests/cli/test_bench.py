@@ -23,6 +23,7 @@ def test_help_lists_every_question() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(bench.COMMANDS))
+@pytest.mark.slow
 def test_each_question_shows_an_example(name: str) -> None:
     told = run("bench", name, "--help")
     assert told.returncode == 0, told.stderr
@@ -44,6 +45,7 @@ def test_every_question_can_be_imported() -> None:
         pytest.param(["--accepted", "0", "--backbone", "mobilnet"], "mobilenet_v2", id="backbone"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_refused(tmp_path: Path, arguments: list[str], says: str) -> None:
     folder = write_set(tmp_path / "set", 4, (40, 40))
     told = run("bench", "accuracy", "--data", str(folder), *arguments)

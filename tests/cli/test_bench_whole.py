@@ -41,6 +41,7 @@ def measured(arguments: list[str]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_accuracy(arguments: list[str], tmp_path: Path) -> None:
     plot = tmp_path / "curves.svg"
     found = measured(["accuracy", *arguments, "--accepted", "0,3,6", "--plot", str(plot)])
@@ -55,18 +56,21 @@ def test_accuracy(arguments: list[str], tmp_path: Path) -> None:
     assert parse(plot).getroot().get("role") == "img"
 
 
-def test_fit(arguments: list[str]) -> None:
+@pytest.mark.slow
+def test_train(arguments: list[str]) -> None:
     at = arguments.index("--seeds")
-    found = measured(["fit", *arguments[:at], *arguments[at + 2 :], "--pictures", "14,4"])
+    found = measured(["train", *arguments[:at], *arguments[at + 2 :], "--pictures", "14,4"])
     assert found["distinct"] == 12
     assert [row["pictures"] for row in found["fits"]] == [4, 14]
     assert 0 < found["before_mib"] <= found["fits"][0]["peak_mib"] <= found["fits"][1]["peak_mib"]
     for row in found["fits"]:
         assert row["fit_s"] > 0
         assert row["cpu_s"] > 0
+        assert row["forward_s"] > 0
         assert 0 <= row["f1_50"] <= 1
 
 
+@pytest.mark.slow
 def test_next(arguments: list[str]) -> None:
     plan = ["--strategies", "mixed", "--start", "2", "--step", "3", "--most", "5"]
     found = measured(["next", *arguments, *plan])

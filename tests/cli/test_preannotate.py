@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from backend.jobs.enqueue import Dispatcher
 from backend.settings import Settings
 from backend.store.deliveries import Deliveries
 from backend.store.embedded import EmbeddedRedis
+from backend.store.fleet import Fleet, WorkerInfo
 from tests.jobs.conftest import Road
 from tests.jobs.conftest import backbone as backbone
 from tests.jobs.conftest import keyed_road as keyed_road
@@ -69,6 +71,23 @@ def test_a_project_is_predicted_once(
     assert (status, json.loads(output)["tasks"]) == (0, 0)
     assert "nothing to do" in run("--project", "1", worker=False)[1]
     assert len(label_studio.predictions) == 10
+
+
+def test_a_call_of_many_carriers_is_waited_for_to_its_end(
+    run: Run,
+    keyed_road: Road,
+    label_studio: LabelStudioStandin,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREDICT_INLINE_TASKS", "1")
+    for number in range(4):  # so that one call takes several carriers
+        info = WorkerInfo(f"other-{number}", "h", 1, "cpu", "mobilenet_v2", "ready")
+        Fleet(keyed_road.connection).beat(info)
+    keyed_road.pictures.on_get = lambda path: time.sleep(0.1)
+    label_studio.add_tasks([{"image": a} for a in keyed_road.pictures.add(12)])
+    status, output, errors = run("--project", "1", "--json")
+    assert json.loads(output)["failures"] == [], errors
+    assert (status, json.loads(output)["stored"]) == (0, 12)
 
 
 def test_failures_are_listed_with_their_reasons(

@@ -90,8 +90,7 @@ def pictures() -> Iterator[PictureServer]:
     server.server_close()
 
 
-@pytest.fixture(scope="session")
-def backbone() -> Backbone:
+def seeded_backbone() -> Backbone:
     """A mobilenet with seeded weights and a small input."""
     torch.set_num_threads(1)
     torch.manual_seed(7)
@@ -103,6 +102,12 @@ def backbone() -> Backbone:
         # Statistics of a batch: without them the signal of random weights dies on the way.
         model(torch.randn(4, 3, 64, 64))
     return backbone_from_tensors("mobilenet_v2", model.state_dict(), size_px=96)
+
+
+@pytest.fixture(scope="session")
+def backbone() -> Backbone:
+    """The same one for all tests."""
+    return seeded_backbone()
 
 
 @dataclass

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from backend.jobs import carrier, process
 from backend.jobs.answers import choose
 from backend.jobs.enqueue import PredictCall
 from backend.jobs.payload import Carrier, CarrierTask, carrier_sizes
+from backend.jobs.process import prediction_cache
 from backend.store.counters import Counters
 from backend.store.fleet import Fleet
 from backend.vision.classes import imagenet_classes
@@ -159,6 +161,27 @@ def test_every_picture_of_a_list_is_looked_at(make_road: MakeRoad) -> None:
     replies, returned = outcome(road, road.call_of([{"images": addresses}], label_config=SERIES))
     assert returned == {"predicted": 1, "failed": {}}
     assert {region["item_index"] for region in replies[0]["result"]} == {0, 1, 2}
+
+
+def test_the_device_starts_before_a_whole_batch_is_fetched(make_road: MakeRoad) -> None:
+    road = make_road(batch_pictures=4, media_timeout_s=20.0)
+    ticket = road.dispatcher.begin(road.call(road.pictures.add(11)))
+    cache = prediction_cache(road.settings, road.connection)
+    first = [key or "" for key in ticket.keys[:2]]
+    done_meanwhile = []
+
+    def hold(path: str) -> None:
+        if path == "/2.png":
+            until_s = time.monotonic() + 10
+            while None in cache.get_many(first) and time.monotonic() < until_s:
+                time.sleep(0.01)
+            done_meanwhile.append(None not in cache.get_many(first))
+
+    road.pictures.on_get = hold
+    road.work()
+    assert done_meanwhile == [True]
+    assert None not in road.dispatcher.finish(ticket)
+    assert Counters(road.connection).read()["batches", ()] == 4  # of 2, 4, 4 and 1
 
 
 def test_a_list_with_a_lost_picture_fails_as_a_whole(make_road: MakeRoad) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from backend.jobs.push_requests import (
 from backend.store import keys
 from backend.store.counters import Counters
 from backend.store.deliveries import Deliveries
-from tests.jobs.conftest import Road
+from backend.store.predictions import PredictionCache
+from tests.jobs.conftest import MakeRoad, Road
 from tests.labelstudio_standin import Failure, LabelStudioStandin
 
 
@@ -64,6 +67,49 @@ def test_late_predictions_arrive_once(late: Late, label_studio: LabelStudioStand
     assert late.push() == {"pushed": 0, "dropped": {}}
     assert len(label_studio.predictions) == 3
     assert Counters(late.road.connection).read()["predictions_pushed", ()] == 3
+
+
+def test_a_job_that_ends_while_a_push_looks_is_pushed_later(
+    late: Late, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late.hold_push_jobs()
+    read = PredictionCache.get_many
+
+    def ends_just_then(cache: PredictionCache, task_keys: Sequence[str]) -> list[Any]:
+        found = read(cache, task_keys)
+        monkeypatch.undo()
+        late.road.work()
+        return list(found)
+
+    monkeypatch.setattr(PredictionCache, "get_many", ends_just_then)
+    assert late.push() == {"pushed": 0, "dropped": {}}
+    assert late.push() == {"pushed": 3, "dropped": {}}
+
+
+def test_a_push_stops_where_all_is_still_in_the_works(
+    make_road: MakeRoad, label_studio: LabelStudioStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Late(
+        make_road(
+            label_studio_url=label_studio.url,
+            label_studio_api_key=label_studio.api_key,
+            push_batch=2,
+        ),
+        label_studio,
+        6,
+    )
+    claims: list[int] = []
+    claim = Deliveries.claim
+
+    def counted(deliveries: Deliveries, *arguments: Any) -> Any:
+        claims.append(1)
+        return claim(deliveries, *arguments)
+
+    monkeypatch.setattr(Deliveries, "claim", counted)
+    assert late.push() == {"pushed": 0, "dropped": {}}
+    assert len(claims) == 1
+    late.road.work()
+    assert sorted(label_studio.stored(late.version)) == late.ids
 
 
 def test_what_was_pushed_is_answered_when_asked_again(

@@ -1,4 +1,4 @@
-"""The `bench fit` command: time and memory of fitting a head."""
+"""The `bench train` command: time and memory of fitting a head."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def command(
 ) -> None:
     """How long a fit takes on n accepted pictures, features being kept, and how much memory.
 
-    The first n pictures by file name are accepted; beyond the set they come again.
+    The first n pictures by file name are accepted; beyond the set they come again. forward_s:
+    the bare forward pass over as many pictures, which a fit does without.
 
-    Example: python -m backend bench fit --data raccoon --pictures 50,200,1000
+    Example: python -m backend bench train --data raccoon --pictures 50,200,1000
     """
     numbers, plot = measuring.whole_numbers(pictures), measuring.svg_path(plot)
     if numbers[0] < 1:
