@@ -90,7 +90,11 @@ def test_tables_are_filled_between_their_marks() -> None:
     assert filled(f"head\n{BEGIN}\nold\n{END}\ntail", "new") == f"head\n{BEGIN}\nnew\n{END}\ntail"
 
 
-HANDS_ON = {"backend/cli/children.py", "backend/evaluation/children.py"}
+HANDS_ON = {
+    "backend/cli/children.py",
+    "backend/evaluation/children.py",
+    "backend/evaluation/own_process.py",
+}
 """They give a child process the environment it was started from; they take no option from it."""
 
 
