@@ -14,6 +14,10 @@ from backend.settings import load_settings
 _TRAIN_NICENESS = 10
 """A training uses what predictions leave of the cores."""
 
+_SWITCH_S = 0.0005
+"""After a round trip to Redis the thread of the work waits at most so long for a thread that
+prepares pictures to give up the interpreter; Python's own 5 ms were most of the trip."""
+
 
 class Kind(str, Enum):
     """What a worker does."""
@@ -38,6 +42,7 @@ def command(
     # torch comes in here, after the supervisor has set its threads in the environment.
     from backend.jobs.carrier import warm  # isort: skip
 
+    sys.setswitchinterval(_SWITCH_S)
     if kind is Kind.train:
         os.nice(_TRAIN_NICENESS)
     sys.exit(run_worker(settings, name=name, device=device, warm=warm, kind=kind.value))
