@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
+from redis.client import Pipeline
+from redis.commands.core import Script
 
 from backend.domain import Failed, Predicted
 from backend.store import keys
@@ -90,9 +92,12 @@ class PredictionCache:
         found: Any = self._redis.mget([keys.prediction(key) for key in task_keys])
         return [_decoded(value) for value in found]
 
-    def put_many(self, outcomes: Mapping[str, Predicted | Failed]) -> None:
+    def put_many(
+        self, outcomes: Mapping[str, Predicted | Failed], within: Pipeline | None = None
+    ) -> None:
         """Keep outcomes by task key and drop the oldest beyond max_items; one round trip.
 
+        within: a pipeline that takes it along.
         Raises: ValueError when a prediction holds a number that JSON has not (NaN).
         """
         if not outcomes:
@@ -101,7 +106,7 @@ class PredictionCache:
         for task_key, outcome in outcomes.items():
             arguments += [task_key, _encoded(outcome)]
         by_age = [keys.predictions_by_age("finished"), keys.predictions_by_age("failed")]
-        self._put(keys=by_age, args=arguments)
+        _call(self._put, by_age, arguments, within)
 
     def claim(self, task_keys: Sequence[str], job_id: str, ttl_s: int) -> list[str]:
         """Per key the id of the job that predicts it: ours, or one that was before us.
@@ -120,15 +125,26 @@ class PredictionCache:
         found: Any = self._redis.mget([keys.claim(key) for key in task_keys])
         return [None if owner is None else owner.decode() for owner in found]
 
-    def release(self, task_keys: Sequence[str], job_id: str) -> None:
+    def release(
+        self, task_keys: Sequence[str], job_id: str, within: Pipeline | None = None
+    ) -> None:
         """Give up claims, only where they are still held by this job."""
-        self.release_each(dict.fromkeys(task_keys, job_id))
+        self.release_each(dict.fromkeys(task_keys, job_id), within)
 
-    def release_each(self, job_of: Mapping[str, str]) -> None:
+    def release_each(self, job_of: Mapping[str, str], within: Pipeline | None = None) -> None:
         """The same of several jobs: ids by task key; one round trip."""
         if job_of:
             claims = [keys.claim(key) for key in job_of]
-            self._release(keys=claims, args=list(job_of.values()))
+            _call(self._release, claims, list(job_of.values()), within)
+
+
+def _call(
+    script: Script, names: Sequence[str], arguments: Sequence[Any], within: Pipeline | None
+) -> None:
+    if within is None:
+        script(keys=names, args=arguments)
+    else:  # by its text: a pipeline would first ask, one more trip, whether Redis knows it
+        within.eval(str(script.script), len(names), *names, *arguments)
 
 
 def task_key(version: str, config_fingerprint: str, data: Mapping[str, Any]) -> str:

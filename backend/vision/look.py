@@ -45,8 +45,9 @@ class Looked:
             return []
         # Row against row first: neighbours in memory are compared many at a time.
         rows = self.images_u8.permute(0, 2, 3, 1).flatten(2)
-        lightest = rows.amax(1).unflatten(1, (-1, 3)).amax(1)
-        darkest = rows.amin(1).unflatten(1, (-1, 3)).amin(1)
+        shape = (len(self), -1, 3)
+        lightest = rows.amax(1).reshape(shape).amax(1)
+        darkest = rows.amin(1).reshape(shape).amin(1)
         span = (lightest.int() - darkest.int()).amax(1)
         return [levels > BLANK_LEVELS for levels in span.tolist()]
 
