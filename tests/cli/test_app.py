@@ -81,6 +81,7 @@ def test_parts_without_redis_point_to_up(name: str) -> None:
     assert "python -m backend up" in told.stderr
 
 
+@pytest.mark.slow
 def test_a_redis_that_is_away_is_one_message() -> None:
     told = run("worker", REDIS_URL="redis://user:hunter2@127.0.0.1:1/0")
     assert told.returncode == 2

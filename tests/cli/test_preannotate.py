@@ -57,6 +57,7 @@ def run(keyed_road: Road, monkeypatch: pytest.MonkeyPatch) -> Run:
     return invoke
 
 
+@pytest.mark.slow
 def test_a_project_is_predicted_once(
     run: Run, keyed_road: Road, label_studio: LabelStudioStandin
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_project_is_predicted_once(
     assert len(label_studio.predictions) == 10
 
 
+@pytest.mark.slow
 def test_a_call_of_many_carriers_is_waited_for_to_its_end(
     run: Run,
     keyed_road: Road,
@@ -104,6 +106,7 @@ def test_failures_are_listed_with_their_reasons(
     assert sorted(label_studio.stored()) == ids[:2]
 
 
+@pytest.mark.slow
 def test_what_label_studio_rejects_is_listed(
     run: Run, keyed_road: Road, label_studio: LabelStudioStandin
 ) -> None:
@@ -114,6 +117,7 @@ def test_what_label_studio_rejects_is_listed(
     assert "not_stored: 1" in output
 
 
+@pytest.mark.slow
 def test_only_new_leaves_tasks_with_a_prediction_alone(
     run: Run, keyed_road: Road, label_studio: LabelStudioStandin
 ) -> None:

@@ -51,6 +51,7 @@ def test_a_variable_of_ours_does_not_reach_the_child(
     assert "PATH" in child.tail()
 
 
+@pytest.mark.slow
 def test_stop_ends_a_family_that_ignores_interrupts(tmp_path: Path) -> None:
     child = python(tmp_path, STUBBORN_FAMILY)
     child.start()
@@ -97,6 +98,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     ],
     ids=["ends", "never answers"],
 )
+@pytest.mark.slow
 def test_a_child_that_does_not_get_ready_is_told_with_its_output(
     tmp_path: Path, code: str, said: str
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_child_that_does_not_get_ready_is_told_with_its_output(
     assert str(tmp_path) in caught.value.remedy
 
 
+@pytest.mark.slow
 def test_waiting_sees_the_answer_and_the_last_line(tmp_path: Path) -> None:
     port = free_port()
     child = Child(

@@ -35,6 +35,7 @@ def test_eager_cells_are_those_of_the_backbone(drawn: tuple[bytes, Boxes]) -> No
 
 
 @pytest.mark.parametrize("library", [plain_ways.GRAD_CAM, plain_ways.TORCH_CAM])
+@pytest.mark.slow
 def test_a_library_gives_the_map_whose_box_is_taken(
     drawn: tuple[bytes, Boxes], library: str
 ) -> None:

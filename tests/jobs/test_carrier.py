@@ -219,6 +219,7 @@ def test_an_unknown_method_is_told_as_the_reason(road: Road) -> None:
     assert Counters(road.connection).read()["tasks_failed", (("code", "unknown_name"),)] == 2
 
 
+@pytest.mark.slow
 def test_a_job_past_its_time_is_stopped_and_says_why(make_road: MakeRoad) -> None:
     road = make_road(job_timeout_s=1, batch_pictures=1, media_timeout_s=5.0)
     quick, slow = road.pictures.add(2)

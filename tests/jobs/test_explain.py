@@ -101,6 +101,7 @@ def test_another_label_method_or_task_is_another_picture(studio: Road) -> None:
     assert len({answer(studio, call) for call in calls}) == 4
 
 
+@pytest.mark.slow
 def test_a_drawn_picture_is_kept_a_while_and_not_drawn_again(studio: Road) -> None:
     first = answer(studio)
     ticket = begin_explaining(studio.connection, studio.settings, CALL)
@@ -134,6 +135,7 @@ def test_the_job_s_arguments_are_json_and_its_result_is_small(studio: Road) -> N
     assert json.dumps(view.outcome)
 
 
+@pytest.mark.slow
 def test_a_new_configuration_makes_a_new_picture(studio: Road) -> None:
     first = answer(studio)
     tighter = RECTANGLES.replace('name="label"', 'name="label" model_threshold="0.9"')
@@ -149,6 +151,7 @@ def test_a_new_configuration_makes_a_new_picture(studio: Road) -> None:
         pytest.param(replace(CALL, task_id=9), "task_not_found", 404, "no task 9", id="task"),
     ],
 )
+@pytest.mark.slow
 def test_what_the_worker_finds_wrong_is_told(
     studio: Road, call: ExplainCall, code: str, status: int, says: str
 ) -> None:

@@ -56,6 +56,7 @@ def make_studio(make_road: MakeRoad, label_studio: LabelStudioStandin) -> Callab
 
 
 @pytest.mark.parametrize("shown", [TITLE, "", "mobilenet_v2-0-0a1b2c3d"])
+@pytest.mark.slow
 def test_unlabelled_tasks_are_predicted_anew_and_shown(
     make_studio: Callable[..., Studio], shown: str
 ) -> None:
@@ -109,6 +110,7 @@ def test_where_every_task_is_labelled_nothing_can_be_shown(
     assert studio.shown() == TITLE
 
 
+@pytest.mark.slow
 def test_a_newer_head_takes_the_place_of_a_refresh_under_way(
     make_studio: Callable[..., Studio],
 ) -> None:
@@ -126,6 +128,7 @@ def test_a_newer_head_takes_the_place_of_a_refresh_under_way(
     assert studio.shown() == studio.team.version() != first
 
 
+@pytest.mark.slow
 def test_a_refresh_that_begins_while_an_older_one_ends_is_not_forgotten(
     make_studio: Callable[..., Studio],
 ) -> None:
@@ -153,6 +156,7 @@ def test_a_refresh_that_begins_while_an_older_one_ends_is_not_forgotten(
     assert not connection.exists(keys.refresh("1"))
 
 
+@pytest.mark.slow
 def test_old_versions_are_deleted_on_request(make_studio: Callable[..., Studio]) -> None:
     studio = make_studio(refresh_model_version=False)
     old = studio.team.version()

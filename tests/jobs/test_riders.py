@@ -219,6 +219,7 @@ def test_a_batch_that_fails_is_done_again_one_by_one(
     assert sizes[1:] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_host_that_ran_out_of_time_leaves_its_riders_in_the_queue(make_road: MakeRoad) -> None:
     road = make_road(job_timeout_s=2, media_timeout_s=9.0)
     addresses = road.pictures.add(3)

@@ -117,6 +117,7 @@ def test_choices_beside_boxes_need_no_further_pass(road: Road, passes: list[int]
     assert (passes, road.learning.extracted) == ([], 1)
 
 
+@pytest.mark.slow
 def test_labels_that_a_head_lacks_share_its_features(road: Road, passes: list[int]) -> None:
     road.learning.object = CORNER
     # Seen a little, and so no reason to doubt what the head says of its own boxes.

@@ -226,6 +226,7 @@ def test_a_pointer_moved_by_hand_is_not_overrun(team: Team) -> None:
     assert team.head == 0
 
 
+@pytest.mark.slow
 def test_what_changes_during_a_training_is_learned_by_one_more(make_road: MakeRoad) -> None:
     road = make_road(train_every=1)
     team = Team(road)
@@ -244,6 +245,7 @@ def test_what_changes_during_a_training_is_learned_by_one_more(make_road: MakeRo
     assert [len(pictures) for pictures in road.learning.fits] == [3, 4]
 
 
+@pytest.mark.slow
 def test_new_labels_keep_the_zero_shot_way(road: Road) -> None:
     team = Team(road, TWO_LABELS)
     team.accept(road.pictures.add(3), lambda: [region()])
@@ -291,6 +293,7 @@ def test_a_training_that_fails_lets_the_next_one_come(team: Team) -> None:
     assert team.train()["published"] is True
 
 
+@pytest.mark.slow
 def test_a_training_that_was_asked_for_reads_label_studio_first(
     keyed_road: Road, label_studio: LabelStudioStandin
 ) -> None:
@@ -308,6 +311,7 @@ def test_a_training_that_was_asked_for_reads_label_studio_first(
     assert "401" in outcome["unsynced"]
 
 
+@pytest.mark.slow
 def test_a_training_by_itself_asks_what_annotations_were_made_from(
     keyed_road: Road, label_studio: LabelStudioStandin
 ) -> None:

@@ -84,6 +84,7 @@ def predicted(road: Road, stars: Sequence[int], first_id: int) -> list[dict[str,
     return [json.loads(reply or b"") for reply in road.predict(call)]
 
 
+@pytest.mark.slow
 def test_ratings_and_numbers_are_learned(road: Road) -> None:
     (before,) = predicted(road, [3], first_id=400)
     assert before["result"] == [], "nothing is answered that was not learned"

@@ -20,6 +20,7 @@ from tests.learning.scenes import LABELS, SIZE_HW, project
 IDENTITY = BackboneIdentity("made-up", "0123", 160)
 
 
+@pytest.mark.slow
 def test_a_head_finds_what_was_accepted() -> None:
     examples, features = project(16, seed=1)
     head, report = fit(examples, features, LABELS, IDENTITY)
@@ -60,6 +61,7 @@ def test_bytes_give_the_same_head() -> None:
     assert again.to_bytes() == head.to_bytes()
 
 
+@pytest.mark.slow
 def test_fitting_twice_gives_the_same() -> None:
     examples, features = project(5, seed=5)
     once, _ = fit(examples, features, LABELS, IDENTITY)
@@ -70,6 +72,7 @@ def test_fitting_twice_gives_the_same() -> None:
     )
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_threads() -> None:
     examples, features = project(8, seed=11)
     made = []

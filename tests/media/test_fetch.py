@@ -402,6 +402,7 @@ def test_time_is_limited_as_a_whole(make: Make, head: bytes) -> None:
         assert 0.25 < time.monotonic() - start < 4  # the server goes on for 5 s
 
 
+@pytest.mark.slow
 def test_silent_server_is_given_up_and_asked_again(make: Make) -> None:
     def silent(handler: BaseHTTPRequestHandler) -> None:
         handler.close_connection = True
@@ -538,6 +539,7 @@ def test_local_file_is_read_from_disk_else_asked_of_label_studio(
         assert [s.path for s in ls.seen] == ["/data/local-files/?d=there.png"]
 
 
+@pytest.mark.slow
 def test_one_fetcher_serves_many_threads_over_kept_connections(make: Make) -> None:
     def echo(handler: BaseHTTPRequestHandler) -> None:
         reply(body=handler.path.encode())(handler)

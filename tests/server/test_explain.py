@@ -87,6 +87,7 @@ def test_the_picture_comes_as_png(
 
 
 @pytest.mark.parametrize("status", [404, 422, 502])
+@pytest.mark.slow
 def test_what_the_worker_finds_wrong_is_the_reply(
     serve: Serve, project: httpx.Client, answered: Callable[..., httpx.Response], status: int
 ) -> None:
@@ -133,6 +134,7 @@ def test_with_a_key_the_other_deadline_holds(serve: Serve, project: httpx.Client
     assert time.monotonic() - started_s < 30
 
 
+@pytest.mark.slow
 def test_a_plus_sign_may_come_unescaped(
     serve: Serve, project: httpx.Client, answered: Callable[..., httpx.Response]
 ) -> None:

@@ -12,6 +12,7 @@ from backend.settings import load_settings
 from backend.store.embedded import EmbeddedRedis
 
 
+@pytest.mark.slow
 def test_tries_again_once_a_second_at_most(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as url:
         pass

@@ -188,6 +188,7 @@ def test_without_a_project_nothing_is_to_be_pushed(serve: Serve, connection: red
     assert Deliveries(connection).projects_with_pending() == []
 
 
+@pytest.mark.slow
 def test_a_caller_who_goes_away_cancels_nothing(
     serve: Serve, connection: redis.Redis, until: Callable[..., None]
 ) -> None:

@@ -460,6 +460,7 @@ def test_nothing_stays_behind_not_even_after_an_exception(
 
 
 @pytest.mark.parametrize("method", ["contrastive_excitation", "excitation_backprop"])
+@pytest.mark.slow
 def test_no_tensor_stays_alive(tiny: Backbone, method: str) -> None:
     looked, draw = looked_at(tiny, random_images(1)), saliency.get(method).draw
 
