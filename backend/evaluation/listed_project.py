@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from backend.evaluation.loopback_server import LoopbackServer, QuietHandler
 
 KEY = "0" * 40
 """The key it wants."""
@@ -18,7 +18,7 @@ KEY = "0" * 40
 _PAGE_MOST = 1000
 
 
-class ListedProject:
+class ListedProject(LoopbackServer):
     """Project 1 on a loopback port; a context manager.
 
     addresses: of the pictures, one a task. label_config: of the project.
@@ -33,11 +33,11 @@ class ListedProject:
         """Predictions that were stored of a task that had one."""
         listed = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
-            def do_GET(self) -> None:
+            def do_GET(self) -> None:  # noqa: N802 - named by http.server
                 parts = urlsplit(self.path)
                 if parts.path.rstrip("/") == "/api/tasks":
                     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -45,44 +45,19 @@ class ListedProject:
                 else:
                     self._reply(listed._project())
 
-            def do_POST(self) -> None:
+            def do_POST(self) -> None:  # noqa: N802 - named by http.server
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 self._reply(listed._import(json.loads(body)))
 
             def _reply(self, value: dict[str, Any]) -> None:
-                body = json.dumps(value).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.reply(json.dumps(value).encode(), "application/json")
 
-            def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        super().__init__(Handler)
 
     @property
     def stored(self) -> int:
         """Tasks that have a prediction."""
         return sum(self._stored)
-
-    def __enter__(self) -> ListedProject:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def _project(self) -> dict[str, Any]:
         return {

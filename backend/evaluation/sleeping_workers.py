@@ -20,7 +20,7 @@ import numpy as np
 from backend.domain import BackboneIdentity, Boxes, Picture
 from backend.errors import BackendError
 from backend.jobs import carrier, warming
-from backend.jobs.carrier import Carriage, Ready
+from backend.jobs.carriage import Carriage, Ready
 from backend.jobs.worker import run_worker
 from backend.labelstudio.prediction import FoundBoxes
 from backend.lifeline import end_with_parent

@@ -44,12 +44,18 @@ class LearnedAnswers:
     numbers: Sequence[Mapping[str, Estimate]]
 
 
-def needs_look(asked: Sequence[tuple[Look, int]], learned: LearnedAnswers) -> bool:
-    """Whether the zero-shot way has a say in any of these: a head knows not all of them."""
+def needs_look(asked: Sequence[tuple[Look, int]], learned: LearnedAnswers | None) -> bool:
+    """Whether the zero-shot way has a say in any of these: a head knows not all of them.
+
+    learned: None without a head.
+    """
     return any(
-        one.control.name not in learned.controls
-        if one.control.kind == "choices"
-        else not _values(one) or bool(_values(one) - learned.labels)
+        learned is None
+        or (
+            one.control.name not in learned.controls
+            if one.control.kind == "choices"
+            else not _values(one) or bool(_values(one) - learned.labels)
+        )
         for one, _ in asked
         if one.control.values is None  # a value is learned or has no answer
     )

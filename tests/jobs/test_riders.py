@@ -15,7 +15,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from backend.domain import Predicted
-from backend.jobs import carrier as carrier_job
+from backend.jobs import carriage
 from backend.jobs.enqueue import Ticket
 from backend.jobs.payload import Carrier
 from backend.jobs.process import current
@@ -204,7 +204,7 @@ def test_a_batch_that_fails_is_done_again_one_by_one(
 ) -> None:
     tickets = opened(road, road.pictures.add(3))
     sizes: list[int] = []
-    look = carrier_job.Carriage._look
+    look = carriage.Carriage._look
 
     def fails_together(self: Any, ready: Any) -> None:
         sizes.append(len(ready))
@@ -212,7 +212,7 @@ def test_a_batch_that_fails_is_done_again_one_by_one(
             raise RuntimeError("out of memory")
         look(self, ready)
 
-    monkeypatch.setattr(carrier_job.Carriage, "_look", fails_together)
+    monkeypatch.setattr(carriage.Carriage, "_look", fails_together)
     road.work()
     assert all(replied(road, tickets))
     assert sizes[0] > 1

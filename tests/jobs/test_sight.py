@@ -172,3 +172,10 @@ def test_a_new_prior_names_a_new_version() -> None:
         3,
         {"embedded": "5819c7fe", "mobilenet_v2": "013acfa0"},
     ), "Other priors give other predictions: raise ALGORITHM, then put both here."
+
+
+def test_values_without_a_head_need_no_look(road: Road, passes: list[int]) -> None:
+    road.learning.object = CORNER
+    rating = '<View><Image name="image" value="$image"/><Rating name="stars" toName="image"/></View>'
+    assert boxes_of(road, config=rating) == [[]]
+    assert (passes, road.learning.extracted) == ([], 0)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from backend.domain import Picture, U8Array
 from backend.vision.architectures import ARCHITECTURES
 from backend.vision.backbones import Backbone, backbone_from_tensors
+from backend.vision.runtime import TorchRuntime
 
 SIDE_PX = 64
 
@@ -77,6 +78,21 @@ def seeded_backbone(name: str, **options: Any) -> Backbone:
     return backbone_from_tensors(
         name, seeded_model(name).state_dict(), **{"size_px": SIDE_PX, **options}
     )
+
+
+def network_state(backbone: Backbone) -> list[tuple[object, ...]]:
+    """Hooks, mode, methods and parameters of every module: what nobody may leave changed."""
+    runtime = backbone.runtime
+    assert isinstance(runtime, TorchRuntime)
+    return [
+        (
+            *(len(m._forward_hooks), len(m._forward_pre_hooks)),
+            *(len(m._backward_hooks), len(m._backward_pre_hooks)),
+            *(m.training, getattr(m, "inplace", None), "forward" in vars(m)),
+            *((p.requires_grad, p.grad is None, p.sum().item()) for p in m.parameters()),
+        )
+        for m in (*runtime.trunk.modules(), *backbone.head.modules())
+    ]
 
 
 def random_images(count: int, side_px: int = SIDE_PX, seed: int = 1) -> Tensor:

@@ -16,7 +16,6 @@ from backend.errors import ConfigError, LabelConfigInvalid
 from backend.vision import saliency
 from backend.vision.backbones import Backbone, Features
 from backend.vision.look import Looked, look
-from backend.vision.runtime import TorchRuntime
 from backend.vision.saliency import Target
 from backend.vision.saliency.attention import attention_map
 from backend.vision.saliency.excitation import winning_probability
@@ -24,7 +23,7 @@ from backend.vision.saliency.excitation_rules import Excitation
 from backend.vision.saliency.objectness import feature_norm
 from backend.vision.saliency.soft_proposal import edges, proposal
 from backend.vision.saliency.stretch import stretch
-from tests.vision.conftest import SIDE_PX, random_images, seeded_backbone
+from tests.vision.conftest import SIDE_PX, network_state, random_images, seeded_backbone
 
 FAMILY = ("attention", "contrastive_excitation", "excitation_backprop", "soft_proposal")
 STAGED = FAMILY[:3]
@@ -432,29 +431,15 @@ def test_nothing_stays_behind_not_even_after_an_exception(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     backbone = seeded_backbone("squeezenet1_1")
-    runtime = backbone.runtime
-    assert isinstance(runtime, TorchRuntime)
-    modules = [*runtime.trunk.modules(), *backbone.head.modules()]
-
-    def state() -> list[tuple[Any, ...]]:
-        return [
-            (
-                *(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)),
-                *(m.training, getattr(m, "inplace", None), "forward" in vars(m)),
-                *((p.requires_grad, p.grad is None, p.sum().item()) for p in m.parameters()),
-            )
-            for m in modules
-        ]
-
     looked, options = looked_at(backbone, random_images(2)), {"model_stage": "1"}
-    before = state()
+    before = network_state(backbone)
     draw = saliency.get(method).draw
     drawn = draw(looked, target(*CLASSES), options).values_bhw
     with monkeypatch.context() as broken:
         broken.setattr(backbone, "head", _Broken())
         with pytest.raises(RuntimeError, match="broken head"):
             draw(looked, target(*CLASSES), options)
-    assert state() == before
+    assert network_state(backbone) == before
     assert torch._C._len_torch_function_stack() == 0
     np.testing.assert_array_equal(draw(looked, target(*CLASSES), options).values_bhw, drawn)
 

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from backend.domain import U8Array
 from backend.vision import saliency
@@ -18,7 +18,7 @@ from backend.vision.detect import DetectOptions, LabelQuery, detect, look, prepa
 from backend.vision.explain import explain
 from backend.vision.look import Looked
 from backend.vision.saliency import Target
-from tests.vision.conftest import SIDE_PX, as_picture, random_images, seeded_backbone
+from tests.vision.conftest import SIDE_PX, as_picture, network_state, random_images, seeded_backbone
 
 BRIEF: Mapping[str, Mapping[str, str]] = {
     "meaningful_perturbation": {"steps": "1"},
@@ -85,7 +85,7 @@ def test_the_network_is_given_back_as_it_was_after_a_failure(
     name: str, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = looked_at(tiny, random_images(1))
-    before = _state(tiny)
+    before = network_state(tiny)
 
     def fail(*_: object, **__: object) -> Tensor:
         raise RuntimeError("broken on purpose")
@@ -97,9 +97,9 @@ def test_the_network_is_given_back_as_it_was_after_a_failure(
         broken = pytest.raises(RuntimeError, match="on purpose")
         with nullcontext() if name in NO_HEAD else broken:
             saliency.get(name).draw(looked, of_class(5), BRIEF.get(name, {}))
-    assert _state(tiny) == before
+    assert network_state(tiny) == before
     saliency.get(name).draw(looked, of_class(5), BRIEF.get(name, {}))
-    assert _state(tiny) == before
+    assert network_state(tiny) == before
 
 
 @pytest.mark.slow
@@ -113,25 +113,6 @@ def test_500_maps_leave_nothing_behind(name: str) -> None:
     for _ in range(500):
         draw(looked, of_class(5), BRIEF.get(name, {}))
     assert _tensors() <= before
-
-
-def _modules(backbone: Backbone) -> list[nn.Module]:
-    trunk = backbone.runtime.trunk  # type: ignore[attr-defined]
-    return [*trunk.modules(), *backbone.head.modules()]
-
-
-def _state(backbone: Backbone) -> list[tuple[object, ...]]:
-    """Hooks, mode and wishes for gradients of every module."""
-    return [
-        (
-            len(module._forward_hooks) + len(module._forward_pre_hooks),
-            len(module._backward_hooks) + len(module._backward_pre_hooks),
-            module.training,
-            any(parameter.requires_grad for parameter in module.parameters(recurse=False)),
-            "forward" in vars(module),
-        )
-        for module in _modules(backbone)
-    ]
 
 
 def _tensors() -> int:

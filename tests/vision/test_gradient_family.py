@@ -20,7 +20,6 @@ from backend.errors import ConfigError, LabelConfigInvalid, ShapeError
 from backend.vision import saliency
 from backend.vision.backbones import Backbone, load_backbone
 from backend.vision.look import Looked, look, prepare
-from backend.vision.runtime import TorchRuntime
 from backend.vision.saliency import Target, attribution, rectifiers
 from backend.vision.saliency.gradient import GradientOptions
 from backend.vision.saliency.guided_gradcam import located_slopes
@@ -29,6 +28,7 @@ from backend.vision.saliency.stretch import stretch
 from tests.vision.conftest import (
     SIDE_PX,
     drawn_picture,
+    network_state,
     random_images,
     seeded_backbone,
     seeded_model,
@@ -551,28 +551,14 @@ def test_nothing_stays_behind_not_even_after_an_exception(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     backbone = seeded_backbone("squeezenet1_1")
-    runtime = backbone.runtime
-    assert isinstance(runtime, TorchRuntime)
-    modules = [*runtime.trunk.modules(), *backbone.head.modules()]
-
-    def state() -> list[tuple[Any, ...]]:
-        return [
-            (
-                *(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)),
-                *(m.training, getattr(m, "inplace", None), "forward" in vars(m)),
-                *((p.requires_grad, p.grad is None) for p in m.parameters()),
-            )
-            for m in modules
-        ]
-
     looked = looked_at(backbone, random_images(2))
-    before = state()
+    before = network_state(backbone)
     drawn = saliency.get(method).draw(looked, target(*CLASSES)).values_bhw
     with monkeypatch.context() as broken:
         broken.setattr(backbone, "head", _Broken())
         with pytest.raises(RuntimeError, match="broken head"):
             saliency.get(method).draw(looked, target(*CLASSES))
-    assert state() == before
+    assert network_state(backbone) == before
     assert torch._C._len_torch_function_stack() == 0
     again = saliency.get(method).draw(looked, target(*CLASSES)).values_bhw
     np.testing.assert_array_equal(again, drawn)

@@ -22,7 +22,6 @@ from backend.vision.backbones import Backbone, load_backbone
 from backend.vision.classes import imagenet_classes
 from backend.vision.look import Looked, look, prepare
 from backend.vision.options import read_options
-from backend.vision.runtime import TorchRuntime
 from backend.vision.saliency import Target, rise
 from backend.vision.saliency.colour_field import BORDER_PX, ColourField, Redraw
 from backend.vision.saliency.meaningful_perturbation import PerturbationOptions, learned_hiding
@@ -38,6 +37,7 @@ from tests.vision.conftest import (
     SIDE_PX,
     as_picture,
     drawn_picture,
+    network_state,
     random_images,
     seeded_backbone,
     seeded_model,
@@ -554,27 +554,13 @@ def test_nothing_stays_behind_not_even_after_an_exception(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     backbone = seeded_backbone("squeezenet1_1")
-    runtime = backbone.runtime
-    assert isinstance(runtime, TorchRuntime)
-    modules = [*runtime.trunk.modules(), *backbone.head.modules()]
-
-    def state() -> list[tuple[object, ...]]:
-        return [
-            (
-                *(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)),
-                m.training,
-                *((p.requires_grad, p.grad is None) for p in m.parameters()),
-            )
-            for m in modules
-        ]
-
-    looked, before = looked_at(backbone, random_images(1)), state()
+    looked, before = looked_at(backbone, random_images(1)), network_state(backbone)
     drawn = saliency.get(method).draw(looked, target(5), FEW[method]).values_bhw
     with monkeypatch.context() as broken:
         broken.setattr(backbone, "head", _Broken())
         with pytest.raises(RuntimeError, match="broken head"):
             saliency.get(method).draw(looked, target(5), FEW[method])
-    assert state() == before
+    assert network_state(backbone) == before
     assert torch.is_grad_enabled()
     again = saliency.get(method).draw(looked, target(5), FEW[method]).values_bhw
     np.testing.assert_array_equal(again, drawn)

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from backend.domain import Boxes, FloatArray, iou_matrix
-from backend.errors import ShapeError
 from backend.vision.boxes.components import component_boxes, resize_map, scale_boxes
 
 GRID = 160
@@ -70,39 +69,24 @@ class Calibration:
     mean_iou: float
 
 
-def calibrated_level(
-    maps: Sequence[FloatArray], accepted: Sequence[Boxes], level: str = "maximum"
-) -> Calibration | None:
-    """The threshold under which the boxes of these maps fit accepted boxes best.
-
-    maps: (h, w) each, in 0..1. accepted: the boxes of each map's picture. Of each picture
-    with a box the largest part is compared with the accepted box that it overlaps most;
-    the mean of these IoU counts, the lowest of equal thresholds is taken. mean_iou is an
-    optimum over what it was chosen on: expect less elsewhere. None where nothing is
-    accepted. Source: the choice of a threshold by accepted boxes is that of Choe et al.
-    2020 (MaxBoxAcc), with the mean IoU in place of the share above one IoU.
-    Raises: ShapeError for unequal numbers, KeyError for a level that takes no threshold.
-    """
-    if len(maps) != len(accepted):
-        raise ShapeError(f"{len(maps)} maps, but accepted boxes of {len(accepted)} pictures.")
-    return best_share(
-        [
-            fits(values, truth, level)
-            for values, truth in zip(maps, accepted, strict=True)
-            if len(truth)
-        ]
-    )
-
-
 def fits(values_hw: FloatArray, accepted: Boxes, level: str = "maximum") -> FloatArray:
-    """(SHARES,) IoU of a map's largest part with the accepted box that it overlaps most."""
+    """(SHARES,) IoU of a map's largest part with the accepted box that it overlaps most.
+
+    Raises: KeyError for a level that takes no threshold.
+    """
     cut_at = {name: LEVELS[name] for name in THRESHOLDS}[level]
     fine = resize_map(values_hw, (GRID, GRID))
     return np.array([_iou(fine, cut_at(fine, share), accepted) for share in SHARES], np.float32)
 
 
 def best_share(rows: Sequence[FloatArray]) -> Calibration | None:
-    """The threshold with the highest mean of ``fits`` over pictures; None without any."""
+    """The threshold under which maps fit accepted boxes best, by ``fits`` of each picture.
+
+    The mean IoU counts, the lowest of equal thresholds is taken; mean_iou is an optimum
+    over what it was chosen on: expect less elsewhere. None without any picture. Source: the
+    choice of a threshold by accepted boxes is that of Choe et al. 2020 (MaxBoxAcc), with
+    the mean IoU in place of the share above one IoU.
+    """
     if not rows:
         return None
     mean_iou = np.mean(rows, 0)
