@@ -176,6 +176,6 @@ def test_a_new_prior_names_a_new_version() -> None:
 
 def test_values_without_a_head_need_no_look(road: Road, passes: list[int]) -> None:
     road.learning.object = CORNER
-    rating = '<View><Image name="image" value="$image"/><Rating name="stars" toName="image"/></View>'
-    assert boxes_of(road, config=rating) == [[]]
+    rating = '<Image name="image" value="$image"/><Rating name="stars" toName="image"/>'
+    assert boxes_of(road, config=f"<View>{rating}</View>") == [[]]
     assert (passes, road.learning.extracted) == ([], 0)

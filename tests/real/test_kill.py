@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from backend.evaluation.backend_process import BackendProcess
 from backend.evaluation.labelstudio_user import LabelStudioUser
+from backend.settings import load_settings
 from tests.real.picture_server import PictureServer
 from tests.real.projects import ONE_LABEL, worker_processes
 
@@ -29,8 +30,10 @@ def test_tasks_of_a_killed_worker_are_predicted_once_in_the_same_call(
     asked_before = len(pictures.asked)
     call = threading.Thread(target=user.retrieve_predictions, args=(project_id,))
     call.start()
-    until(lambda: len(pictures.asked) - asked_before >= 4)
-    # Both hold a carrier now and neither has had the time to finish it.
+    # More than one worker's threads ask for at a time: both hold a carrier now, and neither
+    # has had the time to finish it.
+    alone = load_settings().fetch_threads
+    until(lambda: len(pictures.asked) - asked_before > alone)
     workers[0].send_signal(signal.SIGKILL)
     call.join(90)
     pictures.delay_s = 0.0
