@@ -161,7 +161,7 @@ class Settings(BaseSettings):
         description="Worker processes; auto: one a GPU, or up to 4 CPU cores.",
     )
     carrier_tasks: int = Field(
-        32, alias="CARRIER_TASKS", ge=1, le=256, description="Most tasks that one job carries."
+        64, alias="CARRIER_TASKS", ge=1, le=256, description="Most tasks that one job carries."
     )
     batch_pictures: PositiveInt = Field(
         8, alias="BATCH_PICTURES", description="Pictures in one forward pass."

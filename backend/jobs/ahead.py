@@ -36,6 +36,11 @@ class Ahead(Generic[A, R]):
             future.cancel()
         self._waiting.clear()
 
+    @property
+    def ended(self) -> bool:
+        """Whether every result was taken."""
+        return not self._waiting
+
     def take(self, count: int) -> Sequence[tuple[A, R]]:
         """The next results with their items, at most count; empty at the end.
 

@@ -1,7 +1,7 @@
 """One run of a carrier: pictures in, finished predictions into the cache.
 
-Fetching and decoding run ahead in threads while the device works on a batch. After every
-batch what is complete goes to the cache, so that a job that dies loses a batch at most.
+Fetching and decoding run ahead in threads while the device works on a batch. What a batch
+completes goes to the cache behind the next one, so that a job that dies loses two at most.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from backend.errors import BackendError, JobCancelled, MediaError
 from backend.jobs.addresses import Look, looks_of
 from backend.jobs.ahead import Ahead
 from backend.jobs.answers import LearnedAnswers, answer_looks, needs_look
+from backend.jobs.behind import Behind
 from backend.jobs.fetching import fetch_picture
 from backend.jobs.learner import TrainedHead
 from backend.jobs.payload import Carrier, CarrierTask
@@ -61,12 +62,16 @@ class Ready:
 
 @dataclass
 class _Work:
-    """A task in the making. left: its pictures not yet seen. found: by position in looks."""
+    """A task in the making. left: its pictures not yet seen. found: by position in looks.
+
+    error: why a picture cannot be had.
+    """
 
     task: CarrierTask
     looks: Sequence[Look]
     left: set[str]
     found: dict[int, Found]
+    error: BackendError | None = None
 
 
 class Carriage:
@@ -114,13 +119,22 @@ class Carriage:
         self._plan(spec)
         size = self._process.settings.batch_pictures
         depth = _BATCHES_AHEAD * size
-        with Ahead(self._process.pool, self._prepared, self._addresses(), depth) as ahead:
+        with (
+            Behind() as behind,
+            Ahead(self._process.pool, self._prepared, self._addresses(), depth) as ahead,
+        ):
             count = min(_FIRST_BATCH, size)
             while batch := self._timed("fetch_wait", partial(ahead.take, count)):
                 count = min(2 * count, size)
                 self._stop_if_cancelled()
                 pictures = {address: result for (address, _), result in batch}
-                self._store(self._predict(spec, pictures))
+                self._look({a: p for a, p in pictures.items() if isinstance(p, Ready)})
+                settle = partial(self._settle, spec, self._settled(pictures))
+                if ahead.ended:
+                    behind.wait()
+                    settle()  # no batch comes in whose shadow it could be done
+                else:
+                    behind.put(settle)
 
     def work_done(self) -> list[Count]:
         """What it took, for the counters."""
@@ -200,26 +214,10 @@ class Carriage:
 
     # ---- the pictures
 
-    def _predict(self, spec: LabelSpec, batch: Mapping[str, Ready | BackendError]) -> Outcomes:
-        """Look at a batch of pictures by address; outcomes of the tasks that it settles."""
-        ready = {address: item for address, item in batch.items() if isinstance(item, Ready)}
-        if ready:
-            self._look(ready)
-        outcomes: Outcomes = {}
-        for key, work in list(self._works.items()):
-            seen = [address for address in batch if address in work.left]
-            work.left.difference_update(seen)
-            for error in (batch[address] for address in seen):
-                if isinstance(error, BackendError):
-                    outcomes.setdefault(key, Failed(error.code, str(error)))
-            if key not in outcomes and not work.left:
-                outcomes[key] = self._finished(spec, work)
-            if key in outcomes:
-                del self._works[key]
-        return outcomes
-
     def _look(self, ready: Mapping[str, Ready]) -> None:
         """Fill in what every task finds on these pictures, each seen once for all of them."""
+        if not ready:
+            return
         self._batches += 1
         self._pictures += len(ready)
         place = {address: index for index, address in enumerate(ready)}
@@ -235,8 +233,10 @@ class Carriage:
         learned = self._timed("head", lambda: self._learned(features))
         sight: Sight | None = None
         if needs_look(questions, learned):
-            squares_u8 = np.stack([item.square_u8 for item in ready.values()])
-            sight = self._timed("forward", lambda: self._eyes.look(pictures, squares_u8, features))
+            squares = [item.square_u8 for item in ready.values()]
+            sight = self._timed(
+                "forward", lambda: self._eyes.look(pictures, np.stack(squares), features)
+            )
         settings = self._process.settings
         found = self._timed(
             "boxes", lambda: answer_looks(sight, pictures, questions, settings, learned)
@@ -264,7 +264,25 @@ class Carriage:
             learner.predict_numbers(self._head, features),
         )
 
+    def _settled(self, batch: Mapping[str, Ready | BackendError]) -> list[_Work]:
+        """The tasks that wait for no picture after this batch, or in vain for one of it."""
+        settled: list[_Work] = []
+        for key, work in list(self._works.items()):
+            seen = [batch[address] for address in batch if address in work.left]
+            work.left.difference_update(batch)
+            work.error = next((one for one in seen if isinstance(one, BackendError)), None)
+            if work.error is not None or not work.left:
+                settled.append(self._works.pop(key))
+        return settled
+
+    # ---- after each batch
+
+    def _settle(self, spec: LabelSpec, works: Sequence[_Work]) -> None:
+        self._store({work.task.key: self._finished(spec, work) for work in works})
+
     def _finished(self, spec: LabelSpec, work: _Work) -> Predicted | Failed:
+        if work.error is not None:
+            return Failed(work.error.code, str(work.error))
         prediction = build_prediction(
             spec,
             [work.found[position] for position in sorted(work.found)],
@@ -277,8 +295,6 @@ class Carriage:
         shown = problems[:_PROBLEMS_SHOWN]
         log.error("prediction_invalid", task=work.task.id, problems=shown)
         return Failed("invalid_prediction", "; ".join(shown))
-
-    # ---- after each batch
 
     def _store(self, outcomes: Outcomes) -> None:
         """Keep outcomes, give up their claims, tell progress, ask for a cancellation.

@@ -50,7 +50,7 @@ def test_throughput() -> None:
 
 def test_overhead() -> None:
     found = measured("overhead", "--tasks", "40", "--singles", "2", "--rounds", "1")
-    assert found["carrier_tasks"] == 32
+    assert found["carrier_tasks"] == 64
     assert found["singles"] == 2
     assert found["cached_40_ms"] > 0
     assert found["forward_ms"] > 0
