@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from backend.cli.check import Check
 from backend.domain import Task
 from backend.jobs.versions import is_ours
-from backend.labelstudio.client import LabelStudioClient, MlBackend, Project, Webhook
+from backend.labelstudio.api_values import MlBackend, Project, Webhook
+from backend.labelstudio.client import LabelStudioClient
 from backend.labelstudio.labelspec import LabelSpec
 from backend.media.address import shown
 from backend.media.decode import decode_picture

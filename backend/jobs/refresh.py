@@ -18,7 +18,8 @@ from backend.jobs.enqueue import Dispatcher, PredictCall
 from backend.jobs.process import current
 from backend.jobs.refresh_requests import REFRESH_SCHEMA
 from backend.jobs.versions import is_ours
-from backend.labelstudio.client import LabelStudioClient, Project
+from backend.labelstudio.api_values import Project
+from backend.labelstudio.client import LabelStudioClient
 from backend.settings import Settings
 from backend.store import keys
 from backend.store.deliveries import Deliveries

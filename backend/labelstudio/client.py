@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from pydantic import SecretStr
 
 from backend.domain import Task
-from backend.errors import LabelStudioAuth, LabelStudioError
-from backend.labelstudio.events import AnnotationRecord, TaskRecord, read_annotation
+from backend.errors import LabelStudioAuth
+from backend.labelstudio.api_values import (
+    AnnotatedTask,
+    MlBackend,
+    Project,
+    User,
+    Webhook,
+    list_of,
+    object_of,
+    read_annotated_task,
+    read_ml_backend,
+    read_project,
+    read_task,
+    read_webhook,
+    text_of,
+    whole_of,
+)
 from backend.labelstudio.tokens import TokenSource
 from backend.labelstudio.transport import open_client, read_json, send
 
@@ -21,59 +35,6 @@ _IDS_A_CALL = 200
 
 _COLUMN_CHARS = 400
 """From here a column of the data manager may be cut: after 500 characters, quotes counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    id: int
-    email: str
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """model_version: title of the live backend, or a version whose predictions are shown.
-
-    evaluates_automatically: opening the data manager asks the backend for every task on
-    the page that has no prediction.
-    """
-
-    id: int
-    title: str
-    label_config: str
-    model_version: str
-    task_number: int
-    evaluates_automatically: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MlBackend:
-    """state: CO connected, DI disconnected, ER error, TR training."""
-
-    id: int
-    url: str
-    title: str
-    state: str
-    model_version: str
-    is_interactive: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """actions: those sent where not all are."""
-
-    id: int
-    url: str
-    is_active: bool
-    all_actions: bool
-    actions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotatedTask:
-    """A task with all its annotations."""
-
-    task: TaskRecord
-    annotations: tuple[AnnotationRecord, ...]
 
 
 class LabelStudioClient:
@@ -113,15 +74,15 @@ class LabelStudioClient:
     def version(self) -> str:
         """Label Studio's release, as "1.23.2". Needs no key."""
         answer = read_json(send(self._http, self._http.build_request("GET", "api/version")))
-        return str(_object(answer).get("release", ""))
+        return str(object_of(answer).get("release", ""))
 
     def whoami(self) -> User:
         """Whose key it is."""
-        answer = _object(self._call("GET", "api/current-user/whoami"))
-        return User(_whole(answer.get("id")), str(answer.get("email", "")))
+        answer = object_of(self._call("GET", "api/current-user/whoami"))
+        return User(whole_of(answer.get("id")), str(answer.get("email", "")))
 
     def project(self, project_id: int) -> Project:
-        return _project(self._call("GET", f"api/projects/{project_id}/"))
+        return read_project(self._call("GET", f"api/projects/{project_id}/"))
 
     def project_ids(self) -> list[int]:
         """All projects the key may see, ascending."""
@@ -129,15 +90,17 @@ class LabelStudioClient:
         page = 1
         while True:
             query: dict[str, Any] = {"page": page, "page_size": 100}
-            answer = _object(self._call("GET", "api/projects/", query))
-            ids += [_whole(_object(entry).get("id")) for entry in _list(answer.get("results"))]
+            answer = object_of(self._call("GET", "api/projects/", query))
+            ids += [
+                whole_of(object_of(entry).get("id")) for entry in list_of(answer.get("results"))
+            ]
             if not answer.get("next"):
                 return sorted(set(ids))
             page += 1
 
     def patch_project(self, project_id: int, fields: Mapping[str, Any]) -> Project:
         """Change some fields of a project; returns it as it is then."""
-        return _project(self._call("PATCH", f"api/projects/{project_id}/", json=dict(fields)))
+        return read_project(self._call("PATCH", f"api/projects/{project_id}/", json=dict(fields)))
 
     def task(self, task_id: int, *, resolve_uri: bool = False) -> Task:
         """One task; resolve_uri replaces s3:// and the like by Label Studio's own addresses.
@@ -146,7 +109,7 @@ class LabelStudioClient:
         task has none: never wait for it in a worker that would have to answer.
         """
         query = {"resolve_uri": _flag(resolve_uri)}
-        return _task(self._call("GET", f"api/tasks/{task_id}/", query))
+        return read_task(self._call("GET", f"api/tasks/{task_id}/", query))
 
     def tasks_lacking_version(
         self,
@@ -170,7 +133,7 @@ class LabelStudioClient:
             filters = [_filter("id", "greater", "Number", after_id), _lacking(model_version)]
             filters += [_UNPREDICTED] if unpredicted_only else []
             filters += [_UNLABELLED] if unlabelled_only else []
-            tasks = [_task(entry) for entry in self._list(project_id, filters, page_size)[0]]
+            tasks = [read_task(entry) for entry in self._page(project_id, filters, page_size)[0]]
             if not tasks:
                 return
             yield tasks
@@ -188,26 +151,26 @@ class LabelStudioClient:
             after_id = 0
             while True:
                 filters = [_filter("id", "greater", "Number", after_id), annotated]
-                found = self._list(project_id, filters, page_size, fields="all")[0]
+                found = self._page(project_id, filters, page_size, fields="all")[0]
                 if not found:
                     break
-                page = [_annotated_task(entry) for entry in found]
+                page = [read_annotated_task(entry) for entry in found]
                 yield page
                 after_id = max(item.task.id for item in page)
 
     def annotated_among(self, project_id: int, task_ids: Iterable[int]) -> Iterator[AnnotatedTask]:
         """Those of the tasks that are there, each with all its annotations."""
         for entry in self._among(project_id, task_ids, [], fields="all"):
-            yield _annotated_task(entry)
+            yield read_annotated_task(entry)
 
     def tasks_among(self, project_id: int, task_ids: Iterable[int]) -> list[Task]:
         """Those of the tasks that are there. Unlike ``task`` this asks no backend for anything."""
-        return [_task(entry) for entry in self._among(project_id, task_ids, [])]
+        return [read_task(entry) for entry in self._among(project_id, task_ids, [])]
 
     def annotation_state(self, project_id: int) -> str:
         """Text that changes whenever an annotation of the project does, and at other times."""
-        found, tasks, annotations = self._list(project_id, [], 1, ordering="-tasks:updated_at")
-        newest = _text(found[0].get("updated_at")) if found else ""
+        found, tasks, annotations = self._page(project_id, [], 1, ordering="-tasks:updated_at")
+        newest = text_of(found[0].get("updated_at")) if found else ""
         return f"{tasks} {annotations} {newest}"
 
     def count_lacking(
@@ -215,7 +178,7 @@ class LabelStudioClient:
     ) -> int:
         """How many tasks tasks_lacking_version would give."""
         filters = [_lacking(model_version), *([_UNPREDICTED] if unpredicted_only else [])]
-        return self._list(project_id, filters, 1)[1]
+        return self._page(project_id, filters, 1)[1]
 
     def predictions_of(
         self, task_ids: Iterable[int], project_id: int, model_version: str
@@ -223,14 +186,14 @@ class LabelStudioClient:
         """Those of the tasks that have a prediction of this version."""
         having = _filter("predictions_model_versions", "contains", "List", [model_version])
         return {
-            _whole(entry.get("id"))
+            whole_of(entry.get("id"))
             for entry in self._among(project_id, task_ids, [having])
-            if _names_version(_text(entry.get("predictions_model_versions")), model_version)
+            if _names_version(text_of(entry.get("predictions_model_versions")), model_version)
         }
 
     def existing_tasks(self, task_ids: Iterable[int], project_id: int) -> set[int]:
         """Those of the tasks that the project still has."""
-        return {_whole(entry.get("id")) for entry in self._among(project_id, task_ids, [])}
+        return {whole_of(entry.get("id")) for entry in self._among(project_id, task_ids, [])}
 
     def import_predictions(self, project_id: int, predictions: Sequence[Mapping[str, Any]]) -> int:
         """Store predictions, each with its ``task`` id, in one go; returns how many were.
@@ -242,13 +205,13 @@ class LabelStudioClient:
         if not predictions:
             return 0
         path = f"api/projects/{project_id}/import/predictions"
-        answer = _object(self._call("POST", path, json=[dict(p) for p in predictions]))
-        return _whole(answer.get("created"))
+        answer = object_of(self._call("POST", path, json=[dict(p) for p in predictions]))
+        return whole_of(answer.get("created"))
 
     def model_versions(self, project_id: int) -> dict[str, int]:
         """Number of predictions of each version in the project."""
-        answer = _object(self._call("GET", f"api/projects/{project_id}/model-versions/"))
-        return {str(version): _whole(count) for version, count in answer.items()}
+        answer = object_of(self._call("GET", f"api/projects/{project_id}/model-versions/"))
+        return {str(version): whole_of(count) for version, count in answer.items()}
 
     def delete_model_version(self, project_id: int, model_version: str) -> int:
         """Delete all predictions of a version; returns how many.
@@ -257,37 +220,17 @@ class LabelStudioClient:
         live backend, which ends live predictions: patch_project puts it back.
         """
         path = f"api/projects/{project_id}/model-versions/"
-        answer = _object(self._call("DELETE", path, json={"model_version": model_version}))
-        return _whole(answer.get("deleted_predictions"))
+        answer = object_of(self._call("DELETE", path, json={"model_version": model_version}))
+        return whole_of(answer.get("deleted_predictions"))
 
     def ml_backends(self, project_id: int) -> list[MlBackend]:
         """Connected backends, the one that is asked first. Label Studio calls each on this."""
-        entries = _list(self._call("GET", "api/ml/", {"project": project_id}))
-        found = [_object(entry) for entry in entries]
-        return [
-            MlBackend(
-                id=_whole(entry.get("id")),
-                url=_text(entry.get("url")),
-                title=_text(entry.get("title")),
-                state=_text(entry.get("state")),
-                model_version=_text(entry.get("model_version")),
-                is_interactive=entry.get("is_interactive") is True,
-            )
-            for entry in sorted(found, key=lambda entry: _whole(entry.get("id")))
-        ]
+        entries = list_of(self._call("GET", "api/ml/", {"project": project_id}))
+        return sorted((read_ml_backend(object_of(one)) for one in entries), key=lambda one: one.id)
 
     def webhooks(self, project_id: int) -> list[Webhook]:
-        entries = _list(self._call("GET", "api/webhooks/", {"project": project_id}))
-        return [
-            Webhook(
-                id=_whole(entry.get("id")),
-                url=_text(entry.get("url")),
-                is_active=entry.get("is_active") is True,
-                all_actions=entry.get("send_for_all_actions") is True,
-                actions=tuple(str(action) for action in _list(entry.get("actions"))),
-            )
-            for entry in map(_object, entries)
-        ]
+        entries = list_of(self._call("GET", "api/webhooks/", {"project": project_id}))
+        return [read_webhook(object_of(entry)) for entry in entries]
 
     def _among(
         self,
@@ -301,9 +244,9 @@ class LabelStudioClient:
         for start in range(0, len(ids), _IDS_A_CALL):
             part = ids[start : start + _IDS_A_CALL]
             wanted = _filter("id", "in_list", "Number", part)
-            yield from self._list(project_id, [wanted, *filters], len(part), fields=fields)[0]
+            yield from self._page(project_id, [wanted, *filters], len(part), fields=fields)[0]
 
-    def _list(
+    def _page(
         self,
         project_id: int,
         filters: list[dict[str, Any]],
@@ -329,9 +272,13 @@ class LabelStudioClient:
         }
         if fields:
             parameters["fields"] = fields
-        answer = _object(self._call("GET", "api/tasks/", parameters))
-        entries = [_object(entry) for entry in _list(answer.get("tasks"))]
-        return entries, _whole(answer.get("total")), _whole(answer.get("total_annotations") or 0)
+        answer = object_of(self._call("GET", "api/tasks/", parameters))
+        entries = [object_of(entry) for entry in list_of(answer.get("tasks"))]
+        return (
+            entries,
+            whole_of(answer.get("total")),
+            whole_of(answer.get("total_annotations") or 0),
+        )
 
     def _call(
         self,
@@ -396,62 +343,5 @@ _ANNOTATED = tuple(
 )
 
 
-def _project(answer: Any) -> Project:
-    entry = _object(answer)
-    return Project(
-        id=_whole(entry.get("id")),
-        title=_text(entry.get("title")),
-        label_config=_text(entry.get("label_config")),
-        model_version=_text(entry.get("model_version")),
-        task_number=_whole(entry.get("task_number") or 0),
-        evaluates_automatically=entry.get("evaluate_predictions_automatically") is True,
-    )
-
-
-def _task(answer: Any) -> Task:
-    entry = _object(answer)
-    return Task(_whole(entry.get("id")), _object(entry.get("data")))
-
-
-def _annotated_task(entry: Mapping[str, Any]) -> AnnotatedTask:
-    task_id = _whole(entry.get("id"))
-    predictions = [_object(item) for item in _list(entry.get("predictions") or [])]
-    rows = [_object(item) for item in _list(entry.get("annotations") or [])]
-    data, updated_at = _object(entry.get("data")), _text(entry.get("updated_at"))
-    return AnnotatedTask(
-        TaskRecord(task_id, data, updated_at),
-        tuple(read_annotation(row, task_id, predictions) for row in rows),
-    )
-
-
 def _flag(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise _strange("an object", value)
-
-
-def _list(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    raise _strange("a list", value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise _strange("a whole number", value)
-
-
-def _strange(wanted: str, value: Any) -> LabelStudioError:
-    return LabelStudioError(
-        f"Label Studio answered {type(value).__name__} where {wanted} was expected.",
-        "Check LABEL_STUDIO_URL; the backend is made for Label Studio 1.23.",
-    )

@@ -19,7 +19,7 @@ from backend.cli import check_own as own
 from backend.cli.check import Check, healthy
 from backend.cli.doctor import command
 from backend.domain import BackboneIdentity, Task
-from backend.labelstudio.client import MlBackend, Project, Webhook
+from backend.labelstudio.api_values import MlBackend, Project, Webhook
 from backend.labelstudio.labelspec import parse_label_config
 from backend.settings import load_settings
 from backend.store.embedded import EmbeddedRedis, running_url

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from backend.jobs.process import current
 from backend.jobs.prune import prune_versions
 from backend.jobs.refresh import show_version
-from backend.labelstudio.client import LabelStudioClient, Project
+from backend.labelstudio.api_values import Project
+from backend.labelstudio.client import LabelStudioClient
 from backend.store import keys
 from tests.jobs.conftest import RECTANGLES, MakeRoad, Road
 from tests.jobs.test_train import Team, region

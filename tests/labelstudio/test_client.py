@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from backend.domain import Task
 from backend.errors import LabelStudioAuth, LabelStudioError, LabelStudioUnreachable
-from backend.labelstudio.client import LabelStudioClient, MlBackend, Project, User, Webhook
+from backend.labelstudio.api_values import MlBackend, Project, User, Webhook
+from backend.labelstudio.client import LabelStudioClient
 from tests.labelstudio.conftest import Call, Script
 from tests.labelstudio.test_tokens import LEGACY, jwt
 
