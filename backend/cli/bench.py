@@ -29,4 +29,5 @@ COMMANDS = {
     "train": Command(
         "backend.cli.bench_train", "How long fitting a head takes, and how much memory."
     ),
+    "video": Command("backend.cli.bench_video", "How well a thing is followed through a clip."),
 }

@@ -1,0 +1,1 @@
+"""Boxes through time: frames, cubes of saliency, linking, key frames."""
