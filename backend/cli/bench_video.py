@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -11,6 +12,7 @@ from backend.evaluation.bed import measuring_learner
 from backend.evaluation.filmed import read_filmed
 from backend.evaluation.following import measure_following
 from backend.evaluation.machine import describe_machine
+from backend.video.classifiers import load_video_classifier
 from backend.vision.backbones import load_backbone
 
 
@@ -20,7 +22,13 @@ def command(
     ),
     accepted: int = typer.Option(10, min=1, max=100, help="Accepted key frames."),
     way: str = typer.Option("frame_cam", "--way", help="How frames are looked at."),
-    looks_fps: float = typer.Option(2.5, min=0.1, max=60, help="Frames a second looked at."),
+    looks_fps: float | None = typer.Option(
+        None, min=0.1, max=60, help="Frames a second looked at; else as the way wants."
+    ),
+    classifier: str = typer.Option("r3d_18", help="Network of video_cam."),
+    classifier_weights: Path | None = typer.Option(
+        None, exists=True, dir_okay=False, help="Its weights file."
+    ),
     least_iou: float = typer.Option(
         0.9, min=0.1, max=1, help="Overlap with the path that key frames must keep."
     ),
@@ -47,6 +55,7 @@ def command(
             learner,
             accepted=accepted,
             way=way,
+            classifier=partial(load_video_classifier, classifier, classifier_weights),
             looks_fps=looks_fps,
             least_iou=least_iou,
             say=bar.step,

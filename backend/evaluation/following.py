@@ -13,6 +13,7 @@ from backend.evaluation.figures import Figures
 from backend.evaluation.filmed import Filmed
 from backend.jobs.learner import Learner, TrainedHead
 from backend.learning.examples import Example
+from backend.video.classifiers import VideoClassifier
 from backend.video.follow import find_tracks
 from backend.video.frame_cam import frame_name
 from backend.video.frames import Clip, Frame, read_clip, read_frames
@@ -37,16 +38,18 @@ def measure_following(
     *,
     accepted: int,
     way: str,
-    looks_fps: float,
+    classifier: Callable[[], VideoClassifier],
+    looks_fps: float | None,
     least_iou: float,
     say: Say,
 ) -> Figures:
     """Overlap of what Label Studio would draw with what is true, on each frame where the thing
     is to be seen; a frame without a box counts 0.
 
-    accepted: key frames, spread evenly over the beginning. way: by name. looks_fps: frames a
-    second that are looked at. least_iou: to which tracks are thinned. say: told what is
-    done next. Raises: UnknownName, MediaError.
+    accepted: key frames, spread evenly over the beginning. way: by name. classifier: for the
+    way that asks one. looks_fps: frames a second that are looked at, None: as the way wants.
+    least_iou: to which tracks are thinned. say: told what is done next.
+    Raises: UnknownName, MediaError.
     """
     find = WAYS.get(way)
     clip = read_clip(filmed.path, max_pixels=_MOST_PIXELS)
@@ -57,13 +60,14 @@ def measure_following(
         features = learner.features_of(backbone, pictures, small=head.small, mirrored=False)
         return learner.predict(head, features)
 
+    labels = (LabelQuery(filmed.label, (filmed.label,)),)
     say("following")
     started_s = time.perf_counter()
     tracks = find_tracks(
         filmed.path,
         clip,
         find,
-        Question((LabelQuery(filmed.label, (filmed.label,)),), see, filmed.name),
+        Question(labels, see, filmed.name, classifier),
         looks_fps=looks_fps,
         first=BEGINNING,
     )
@@ -92,7 +96,7 @@ def measure_following(
         "frames": len(times_s),
         "judged": len(overlaps),
         "tracks": len(tracks),
-        "looks_fps": looks_fps,
+        "looks_fps": looks_fps or find.looks_fps,
     }
     heading = f"{filmed.name}: {accepted} accepted key frames, {len(times_s)} frames after them"
     return Figures(values, about, heading)

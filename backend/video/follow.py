@@ -21,7 +21,7 @@ def find_tracks(
     way: VideoWay,
     question: Question,
     *,
-    looks_fps: float,
+    looks_fps: float | None = None,
     first: int = 0,
     last: int | None = None,
     rules: LinkRules | None = None,
@@ -29,11 +29,12 @@ def find_tracks(
 ) -> list[Track]:
     """The tracks of a part of a clip, smoothed, the surest first.
 
-    looks_fps: frames a second that are looked at. first, last: of the part, both included.
+    looks_fps: frames a second that are looked at, None: as the way wants. first, last: of
+    the part, both included.
     on_frame: told of each frame that was gone through, which may raise to stop.
     Raises: MediaUnreadable, and what the way raises.
     """
-    every = looks_every(clip, looks_fps)
+    every = looks_every(clip, looks_fps or way.looks_fps)
     frames = read_frames(
         path,
         clip,
@@ -43,7 +44,7 @@ def find_tracks(
         grey_every=max(1, round(clip.fps / _GREY_FPS)),
     )
     linker = Linker(rules or LinkRules(), clip.grey_scale)
-    for frame, sightings in way(frames, clip, question):
+    for frame, sightings in way.find(frames, clip, question):
         if sightings is None:
             linker.advance(frame)
         else:

@@ -9,12 +9,13 @@ import numpy as np
 from backend.domain import Picture
 from backend.video.frames import Clip, Frame
 from backend.video.linking import Sighting
-from backend.video.ways import WAYS, Question, Seen
+from backend.video.ways import Question, Seen, video_way
 
 _BATCH = 8
 """Frames seen together; those between wait with them, grey."""
 
 
+@video_way("frame_cam", looks_fps=2.5)
 def frame_cam(frames: Iterator[Frame], clip: Clip, question: Question) -> Iterator[Seen]:
     """What ``question.see`` sees on the frames in colour, each by itself."""
     waiting: list[Frame] = []
@@ -52,6 +53,3 @@ def _seen(frames: Sequence[Frame], clip: Clip, question: Question) -> Iterator[S
 def frame_name(video: str, number: int) -> str:
     """What names a frame in every cache. video: the content hash of the file."""
     return f"{video}-{number}"
-
-
-WAYS.add("frame_cam", frame_cam)
