@@ -60,7 +60,7 @@ def load_weights(
 
 
 def _from_file(architecture: Architecture, path: Path, source: WeightsSource) -> Weights:
-    tensors = fit(architecture, _read(path), str(path))
+    tensors = fit(architecture, read_tensors(path), str(path))
     return Weights(tensors, file_digest(path.read_bytes()), source)
 
 
@@ -140,7 +140,11 @@ def _differences(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, Tens
     return shapes + missing + extra
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a file: safetensors, or torch's own form without any code.
+
+    Raises: WeightsUnavailable.
+    """
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         try:
