@@ -97,15 +97,16 @@ class Boxes:
                 f"{count} labels need xyxy_px ({count}, 4) and score ({count},), got "
                 f"{self.xyxy_px.shape} and {self.score.shape}"
             )
-        if count == 0:
-            return
-        x0, y0, x1, y1 = self.xyxy_px.T
         height, width = self.size_hw
-        inside = (x0 >= 0) & (y0 >= 0) & (x1 <= width) & (y1 <= height) & (x0 <= x1) & (y0 <= y1)
-        if not bool(np.all(inside)):  # NaN compares false and is caught as well
-            raise ValueError(f"boxes leave a picture of {width}x{height}: {self.xyxy_px.tolist()}")
-        if not bool(np.all((self.score >= 0) & (self.score <= 1))):
-            raise ValueError(f"scores leave [0, 1]: {self.score.tolist()}")
+        # Mostly one box or a few, for which numpy takes ten times as long. NaN compares
+        # false and is caught as well.
+        xyxy_px, score = self.xyxy_px.tolist(), self.score.tolist()
+        if not all(
+            0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height for x0, y0, x1, y1 in xyxy_px
+        ):
+            raise ValueError(f"boxes leave a picture of {width}x{height}: {xyxy_px}")
+        if not all(0 <= value <= 1 for value in score):
+            raise ValueError(f"scores leave [0, 1]: {score}")
 
     def __len__(self) -> int:
         return len(self.label)
@@ -127,6 +128,8 @@ class Boxes:
 
     def best(self, count: int, threshold: float = 0.0) -> Boxes:
         """At most count boxes of score >= threshold, best first, ties in their old order."""
+        if len(self) <= min(count, 1) and (self.score >= threshold).all():
+            return self  # nothing to order, nothing to leave out
         order = np.argsort(-self.score, kind="stable")
         return self.select(int(i) for i in order[:count] if self.score[i] >= threshold)
 
@@ -136,6 +139,8 @@ def concat_boxes(parts: Sequence[Boxes], size_hw: tuple[int, int]) -> Boxes:
     kept = [part for part in parts if len(part)]
     if not kept:
         return Boxes.empty(size_hw)
+    if len(kept) == 1 and kept[0].size_hw == size_hw:
+        return kept[0]
     return Boxes(
         np.concatenate([part.xyxy_px for part in kept]),
         np.concatenate([part.score for part in kept]),

@@ -9,6 +9,8 @@ BackendError
 │   └── ImageSetInvalid    pictures with true boxes, for a measurement, cannot be read
 ├── RequestError           a call is malformed
 │   ├── RequestTooLarge    too many bytes, or too many tasks
+│   ├── RequestTooSlow     its body did not arrive in time
+│   ├── TooManyCalls       more in a minute than one address may ask for
 │   ├── JobNotFound
 │   ├── ProjectNotFound    Label Studio never set the project up here
 │   └── TaskNotFound
@@ -22,6 +24,7 @@ BackendError
 │   ├── LabelStudioAuth
 │   └── LabelStudioUnreachable
 ├── StoreUnavailable       Redis cannot be reached, or holds another schema
+├── OutOfMemory            a device has no room for a picture
 ├── ShapeError             an array has not the documented shape
 ├── WorkersMissing         nobody is there to do the work
 ├── DeadlinePassed         the work goes on, its result comes too late for this call
@@ -37,6 +40,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+_SHOWN_CHARS = 500
+"""As much of a caller's text as stands in a message."""
 
 
 class BackendError(Exception):
@@ -65,7 +71,12 @@ class SettingsInvalid(ConfigError):
 
 
 class LabelConfigInvalid(ConfigError):
+    """what quotes the configuration, whose names may be megabytes long, so it is cut."""
+
     code = "label_config_invalid"
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(_cut(what), _cut(remedy))
 
 
 class UnknownName(ConfigError):
@@ -75,6 +86,7 @@ class UnknownName(ConfigError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
+        name = _cut(name)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         ordered = near + [n for n in names if n not in near]
         super().__init__(f"There is no {kind} named {name!r}.", f"Known: {', '.join(ordered)}.")
@@ -94,6 +106,20 @@ class RequestError(BackendError):
 
 class RequestTooLarge(RequestError):
     code, status = "request_too_large", 413
+
+
+class RequestTooSlow(RequestError):
+    code, status, retry = "request_too_slow", 408, True
+
+
+class TooManyCalls(RequestError):
+    """retry_after_s: whole seconds after which the same call is taken."""
+
+    code, status, retry = "too_many_calls", 429, True
+
+    def __init__(self, what: str, remedy: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(what, remedy)
 
 
 class JobNotFound(RequestError):
@@ -154,6 +180,10 @@ class StoreUnavailable(BackendError):
     code, status, retry = "store_unavailable", 503, True
 
 
+class OutOfMemory(BackendError):
+    code, status = "out_of_memory", 503
+
+
 class ShapeError(BackendError):
     code = "shape"
 
@@ -193,3 +223,7 @@ class JobForbidden(JobError):
 
 class BackboneMismatch(JobError):
     code, status, retry = "backbone_mismatch", 409, True
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 _SECRET_KEY = re.compile(
     r"passw|_pass$|^pass$|secret|token|api_?key|authorization|cookie|credential", re.I
 )
+_SECRET_TEXT = (
+    # Credentials in an address; a query, which may be signed; what follows a header's scheme.
+    (re.compile(r"(?<=://)[^\s/?#\"'@]+@"), "***@"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://[^\s?\"'<>]{1,500}\?)[^\s\"'<>]+"), r"\1…"),
+    (re.compile(r"\b(Basic|Bearer|Token)(:? )[A-Za-z0-9._~+/=-]{12,}"), r"\1\2***"),
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SEVERAL_LINES = frozenset({"exception", "exc_info", "stack", "trace"})
 _LIBRARIES = ("rq.worker", "rq.job", "httpx", "httpcore", "asyncio", "PIL")
 """Libraries that tell their everyday work; ours tells it in our words."""
 
@@ -32,6 +40,7 @@ def configure_logs(level: str, log_format: str) -> None:
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
         structlog.processors.StackInfoRenderer(),
         hide_secrets,
+        one_line,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -53,7 +62,11 @@ def configure_logs(level: str, log_format: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *last,
+                hide_in_text,
+            ],
         )
     )
     root = logging.getLogger()
@@ -66,6 +79,23 @@ def configure_logs(level: str, log_format: str) -> None:
 def hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Stars in place of values whose key looks like a secret, also inside dictionaries."""
     return {key: _hidden(key, value) for key, value in event.items()}
+
+
+def hide_in_text(_: WrappedLogger, __: str, line: str) -> str:
+    """Stars in a finished line, tracebacks included, in place of what looks like a secret."""
+    for pattern, instead in _SECRET_TEXT:
+        line = pattern.sub(instead, line)
+    return line
+
+
+def one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Control characters of callers' texts written out: none can begin a line of its own."""
+    return {
+        key: _CONTROL.sub(lambda found: ascii(found[0])[1:-1], value)
+        if isinstance(value, str) and key not in _SEVERAL_LINES
+        else value
+        for key, value in event.items()
+    }
 
 
 def _hidden(key: Any, value: Any) -> Any:

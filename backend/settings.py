@@ -7,6 +7,7 @@ reads the environment. The table in docs/settings.md is generated from these fie
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,8 @@ from backend.errors import SettingsInvalid
 
 MIB = 1024 * 1024
 
+_USERINFO = re.compile(r"//[^/?#\s]*@")
+
 
 class Settings(BaseSettings):
     """All settings; the alias of a field is its environment variable."""
@@ -43,11 +46,33 @@ class Settings(BaseSettings):
     basic_auth_pass: SecretStr = Field(
         SecretStr(""), alias="BASIC_AUTH_PASS", description="Password asked of every caller."
     )
+    tls_cert_file: Path | None = Field(
+        None,
+        alias="TLS_CERT_FILE",
+        description="Certificate chain (PEM); with TLS_KEY_FILE the server speaks https.",
+    )
+    tls_key_file: Path | None = Field(
+        None, alias="TLS_KEY_FILE", description="Private key of the certificate (PEM)."
+    )
     request_bytes: PositiveInt = Field(
         64 * MIB, alias="MAX_REQUEST_BYTES", description="Largest request body accepted."
     )
     request_tasks: PositiveInt = Field(
         10_000, alias="MAX_REQUEST_TASKS", description="Most tasks accepted in one /predict."
+    )
+    request_timeout_s: PositiveFloat = Field(
+        60.0, alias="REQUEST_TIMEOUT", description="Seconds within which a body has to arrive."
+    )
+    tasks_per_minute: NonNegativeInt = Field(
+        100_000,
+        alias="TASKS_PER_MINUTE",
+        description="Most tasks that one address may ask to be predicted in a minute; 0: no bound.",
+    )
+    explain_per_minute: NonNegativeInt = Field(
+        60,
+        alias="EXPLAIN_PER_MINUTE",
+        description="Most pictures of /explain that one address may ask for in a minute; "
+        "0: no bound.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="LOG_LEVEL", description="Least severity that is logged."
@@ -138,8 +163,8 @@ class Settings(BaseSettings):
     runtime: Literal["auto", "torch", "openvino"] = Field(
         "auto",
         alias="RUNTIME",
-        description="What runs the network's forward pass: auto (openvino on a CPU where it is "
-        "installed and agrees with torch, else torch), torch or openvino.",
+        description="What runs the network's forward pass: auto (the faster one here, measured at "
+        "the first start; openvino only on a CPU where it is installed), torch or openvino.",
     )
     score_threshold: float = Field(
         0.0,
@@ -155,10 +180,10 @@ class Settings(BaseSettings):
     )
 
     # Workers and jobs
-    workers: PositiveInt | Literal["auto"] = Field(
+    workers: NonNegativeInt | Literal["auto"] = Field(
         "auto",
         alias="WORKERS",
-        description="Worker processes; auto: one a GPU, or up to 4 CPU cores.",
+        description="Worker processes; auto: one a GPU, or up to 4 CPU cores; 0: others predict.",
     )
     carrier_tasks: int = Field(
         64, alias="CARRIER_TASKS", ge=1, le=256, description="Most tasks that one job carries."
@@ -181,7 +206,7 @@ class Settings(BaseSettings):
     worker_lost_s: PositiveFloat = Field(
         10.0,
         alias="WORKER_LOST",
-        description="Seconds of silence after which a worker elsewhere is given up.",
+        description="Seconds of silence after which a worker is given up; one of ours is killed.",
     )
 
     # Learning
@@ -272,6 +297,13 @@ class Settings(BaseSettings):
             raise ValueError("redis://, rediss:// and unix:// addresses are allowed")
         return value
 
+    @field_validator("basic_auth_user")
+    @classmethod
+    def _no_colon(cls, value: str) -> str:
+        if ":" in value:
+            raise ValueError("a name without a colon, which ends it in the header, is allowed")
+        return value
+
     @field_validator("backbone_weights")
     @classmethod
     def _weights_exist(cls, value: Path | None) -> Path | None:
@@ -283,6 +315,12 @@ class Settings(BaseSettings):
     def _both_credentials(self) -> Settings:
         if bool(self.basic_auth_user) != bool(self.basic_auth_pass.get_secret_value()):
             raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS are set together or not at all")
+        return self
+
+    @model_validator(mode="after")
+    def _both_tls_files(self) -> Settings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
         return self
 
     @property
@@ -312,7 +350,9 @@ def load_settings(**overrides: Any) -> Settings:
                 problems[message] = message
                 continue
             variable = _variable(str(problem["loc"][0]))
-            value = "***" if _is_secret(variable) else repr(problem.get("input"))
+            # An address may hold a password too.
+            shown = _USERINFO.sub("//***@", repr(problem.get("input")))
+            value = "***" if _is_secret(variable) else shown
             # A union reports every branch that failed; the first says enough.
             problems.setdefault(variable, f"{variable}={value}: {message}")
         raise SettingsInvalid(

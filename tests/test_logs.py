@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.logs import hide_secrets
+from backend.logs import hide_in_text, hide_secrets
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,3 +75,46 @@ def test_keys_that_look_secret(key: str, hidden: bool) -> None:
     event = hide_secrets(None, "", {key: "v", "inner": {key: "v"}})
     assert (event[key] == "***") is hidden
     assert (event["inner"][key] == "***") is hidden
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("redis://:hunter2@redis:6379/0", "redis://***@redis:6379/0"),
+        ("at http://a:b@c/d.png.", "at http://***@c/d.png."),
+        ("https://s3/b/a.png?X-Amz-Signature=ab&c=d is", "https://s3/b/a.png?… is"),
+        ('{"url": "gs://b/a?sig=1", "n": 1}', '{"url": "gs://b/a?…", "n": 1}'),
+        ("Authorization: Bearer abc.def-ghi.jkl", "Authorization: Bearer ***"),
+        ("Basic bWFyazptYXJrbWFyaw==", "Basic ***"),
+        ("Token 0123456789abcdef", "Token ***"),
+        ("Token is invalid or expired", "Token is invalid or expired"),
+        ("someone@example.com asked /a?b=c", "someone@example.com asked /a?b=c"),
+        ("http://ls:8080/data/upload/1/a@2x.png", "http://ls:8080/data/upload/1/a@2x.png"),
+    ],
+)
+def test_texts_that_look_secret(text: str, shown: str) -> None:
+    assert hide_in_text(None, "", text) == shown
+
+
+FORGING = """
+import structlog, sys
+from backend.logs import configure_logs
+configure_logs("info", sys.argv[1])
+log = structlog.get_logger("backend.test")
+log.info("request", path="/a\n12:00:00 [info] forged\x1b[2J\u2028x")
+try:
+    raise ValueError("redis://:hunter2@redis/0")
+except ValueError:
+    log.exception("request_failed")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_text_forges_a_line_and_tracebacks_hide_secrets(log_format: str) -> None:
+    command = [sys.executable, "-c", FORGING, log_format]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    first, *rest = done.stderr.splitlines()
+    assert "forged" in first
+    assert "\x1b[2J" not in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "ValueError: redis://***@redis/0" in "\n".join(rest)

@@ -69,6 +69,13 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0123456789abcdef" not in shown
 
 
+def test_a_password_in_a_wrong_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "http://someone:hunter2@redis:6379/0")
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings()
+    assert "REDIS_URL='http://***@redis:6379/0'" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("workers", "gpus", "cores", "expected"),
     [("auto", 0, 1, 1), ("auto", 0, 2, 2), ("auto", 0, 64, 4), ("auto", 8, 64, 8), (3, 8, 2, 3)],

@@ -23,6 +23,9 @@ COMMANDS = {
     "scale": Command(
         "backend.cli.bench_scale", "Whether many tasks and workers go through in flat memory."
     ),
+    "soak": Command(
+        "backend.cli.bench_soak", "Whether nothing is lost under load while parts of it fail."
+    ),
     "throughput": Command(
         "backend.cli.bench_throughput", "How fast the whole is beside its forward pass."
     ),

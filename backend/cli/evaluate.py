@@ -18,6 +18,7 @@ from backend.jobs.learner import own_learner
 from backend.settings import load_settings
 from backend.store.connection import connect
 from backend.vision.backbones import load_backbone
+from backend.vision.kept_choices import KeptChoices
 
 _USUAL = (0, 3, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -41,7 +42,11 @@ def command(
     wanted = [(one.address, one.task_id) for one in found.lessons if one.drawn_on]
     _check(project, len(wanted), sum(len(one.boxes) for one in found.lessons))
     backbone = load_backbone(
-        settings.backbone, settings.backbone_weights, settings.device, settings.runtime
+        settings.backbone,
+        settings.backbone_weights,
+        settings.device,
+        settings.runtime,
+        KeptChoices.under(settings.data_dir),
     )
     with (
         measuring.steps(len(dict(wanted))) as bar,

@@ -18,6 +18,7 @@ from backend.store.connection import connect
 from backend.store.heads import HeadStore
 from backend.store.projects import ProjectStore
 from backend.vision.backbones import Backbone, load_backbone
+from backend.vision.kept_choices import KeptChoices
 from backend.vision.questions import LabelQuery
 
 
@@ -54,7 +55,8 @@ class Network:
         # The weights of the settings are those of the settings' backbone.
         own = settings.backbone_weights if self.name in (None, settings.backbone) else None
         name, device = self.name or settings.backbone, self.device or settings.device
-        return load_backbone(name, self.weights or own, device, settings.runtime)
+        choices = KeptChoices.under(settings.data_dir)
+        return load_backbone(name, self.weights or own, device, settings.runtime, choices)
 
 
 def knowing(

@@ -24,6 +24,7 @@ from backend.learning.next_tasks import STRATEGIES, Situation, choose_next
 from backend.settings import Settings, load_settings
 from backend.store.connection import connect
 from backend.vision.backbones import load_backbone
+from backend.vision.kept_choices import KeptChoices
 
 
 def command(
@@ -79,7 +80,11 @@ def _described(
     accepted = [(lesson.address, lesson.task_id) for lesson in project.lessons]
     wanted = [*accepted, *((task.address, task.task_id) for task in tasks)]
     backbone = load_backbone(
-        settings.backbone, settings.backbone_weights, settings.device, settings.runtime
+        settings.backbone,
+        settings.backbone_weights,
+        settings.device,
+        settings.runtime,
+        KeptChoices.under(settings.data_dir),
     )
     with (
         steps(len(dict(wanted))) as bar,

@@ -24,6 +24,7 @@ def command() -> None:
     import uvicorn
 
     from backend.server.app import create_app
+    from backend.server.tls import tls_options
 
     uvicorn.run(
         create_app(settings),
@@ -34,4 +35,5 @@ def command() -> None:
         server_header=False,
         # A request that waits for predictions must not hold up Ctrl-C.
         timeout_graceful_shutdown=_STOP_GRACE_S,
+        **tls_options(settings),
     )

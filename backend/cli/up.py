@@ -11,19 +11,26 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import httpx
+import redis
+import structlog
 from rich.console import Console
 
 from backend.cli.children import StopSignals, child_environment
+from backend.cli.local_url import local_url
 from backend.errors import ConfigError
 from backend.jobs.kept import KeptChild
 from backend.jobs.slots import Slot, count_cpus, count_gpus, plan_slots, plan_train_slots
 from backend.jobs.supervisor import TICK_S, Supervisor
 from backend.logs import configure_logs
+from backend.server.tls import tls_options
 from backend.settings import Settings, load_settings
 from backend.store.connection import connect
+from backend.store.disk_watch import DiskWatch
 from backend.store.embedded import EmbeddedRedis
 from backend.store.fleet import Fleet
 from backend.vision.choice import stands_for
+
+log = structlog.get_logger(__name__)
 
 _BACKBONE_S = 30.0
 _SERVER_START_S = 60.0
@@ -39,13 +46,16 @@ def command() -> None:
     """
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
-    slots = plan_slots(settings, count_gpus(), count_cpus())
-    train_slots = plan_train_slots(settings, slots)
+    gpus = count_gpus()
+    slots = plan_slots(settings, gpus, count_cpus())
+    train_slots = plan_train_slots(settings, gpus, len(slots))
     require_free_port(settings.host, settings.port)
+    tls_options(settings)  # wrong files are told before anything starts
     signals = StopSignals()
     began_s = time.monotonic()
     with ExitStack() as stack:
-        if not settings.redis_url:
+        own_redis = not settings.redis_url
+        if own_redis:
             url = stack.enter_context(EmbeddedRedis(settings.data_dir))
             settings = settings.model_copy(update={"redis_url": url})
         connection = stack.enter_context(connect(settings.redis_url))
@@ -59,10 +69,20 @@ def command() -> None:
         server.start()
         if _wait_for_server(settings, server, supervisor, signals.stopped):
             _say_how_to_connect(settings, slots, time.monotonic() - began_s)
+        watch = DiskWatch(connection, settings.data_dir) if own_redis else None
         while not signals.stopped():
             supervisor.tick()
             server.poll()
+            if watch is not None:
+                _look(watch)
             time.sleep(TICK_S)
+
+
+def _look(watch: DiskWatch) -> None:
+    try:
+        watch.look()
+    except redis.RedisError as error:
+        log.warning("disk_not_watched", reason=str(error))
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -108,9 +128,10 @@ def _wait_for_backbone(
 def _wait_for_server(
     settings: Settings, server: KeptChild, supervisor: Supervisor, stopped: Callable[[], bool]
 ) -> bool:
-    url = f"{_local_url(settings)}/health"
+    url = f"{local_url(settings)}/health"
     until_s = time.monotonic() + _SERVER_START_S
-    with httpx.Client(timeout=1.0, trust_env=False) as client:
+    # Only whether somebody answers is asked, and no certificate names this address.
+    with httpx.Client(timeout=1.0, trust_env=False, verify=False) as client:  # noqa: S501
         while not stopped():
             supervisor.tick()
             if (status := server.poll()) is not None:
@@ -130,13 +151,8 @@ def _wait_for_server(
     return False
 
 
-def _local_url(settings: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
 def _say_how_to_connect(settings: Settings, slots: list[Slot], took_s: float) -> None:
-    url = _local_url(settings)
+    url = local_url(settings)
     devices = ", ".join(sorted({slot.device for slot in slots}))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"\n[bold]Listening on {url}[/bold] after {took_s:.1f} s, API at {url}/docs")

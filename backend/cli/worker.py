@@ -24,11 +24,15 @@ def command() -> None:
     from backend.jobs.supervisor import Supervisor
     from backend.store.connection import connect
 
-    slots = plan_slots(settings, count_gpus(), count_cpus())
-    train_slots = plan_train_slots(settings, slots)
+    gpus = count_gpus()
+    slots = plan_slots(settings, gpus, count_cpus())
+    slots += plan_train_slots(settings, gpus, len(slots))
+    if not slots:
+        raise ConfigError(
+            "WORKERS and TRAIN_WORKERS are both 0: there is nothing to start.",
+            "Set one of them to 1 or more.",
+        )
     signals = StopSignals()
     with connect(settings.redis_url) as connection:
-        supervisor = Supervisor(
-            settings, connection, slots + train_slots, child_environment(settings)
-        )
+        supervisor = Supervisor(settings, connection, slots, child_environment(settings))
         supervisor.run(signals.stopped)

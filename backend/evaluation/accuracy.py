@@ -9,9 +9,9 @@ from typing import Any
 from backend.evaluation.bed import Bed
 from backend.evaluation.curves import Point, Split, mean_curve
 from backend.evaluation.matching import Judgement, accuracy, judge
-from backend.evaluation.plots import Series, line_plot
 from backend.evaluation.proposers import ConstantBox, Proposer, learned_on, zero_shot_on
 from backend.learning.examples import Example
+from backend.plots import Series, line_plot
 
 _COLUMNS = ("accepted", "f1_50", "f1_70", "mean_iou", "no_edit", "fit_s", "ece")
 

@@ -13,10 +13,10 @@ import numpy as np
 from backend.domain import Boxes, FloatArray
 from backend.evaluation.curves import Point, Split, mean_curve
 from backend.evaluation.matching import accuracy, judge
-from backend.evaluation.plots import Series, line_plot
 from backend.evaluation.proposers import Learned
 from backend.learning.examples import Example
 from backend.learning.next_tasks import Situation, choose_next
+from backend.plots import Series, line_plot
 
 BASELINE = "random"
 

@@ -11,7 +11,7 @@ import numpy as np
 import redis
 
 from backend.domain import Failed, FloatArray, Task
-from backend.errors import MediaMissing
+from backend.errors import MediaError
 from backend.evaluation.project import Project
 from backend.jobs.addresses import looks_of, reduce_data
 from backend.jobs.enqueue import Dispatcher
@@ -93,5 +93,5 @@ def situation_of(
 def _first_address(project: Project, task: Task) -> str | None:
     try:
         return next((look.address for look in looks_of(project.spec, task.data)), None)
-    except MediaMissing:
+    except MediaError:
         return None

@@ -11,11 +11,11 @@ from statistics import median
 from typing import Any
 
 from backend.evaluation.bed import Bed
-from backend.evaluation.plots import Series, line_plot
 from backend.evaluation.shelf import BATCH
 from backend.evaluation.subject import squares_of, timed
 from backend.jobs.learner import FeaturePair, PairsAsked
 from backend.jobs.lessons import labels_of
+from backend.plots import Series, line_plot
 
 _COLUMNS = ("pictures", "fit_s", "cpu_s", "forward_s", "peak_mib", "f1_50")
 _DIGITS = 4

@@ -32,6 +32,20 @@ def family_cpu_s(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def children_of(pid: int) -> dict[int, list[str]]:
+    """Command lines of a process's living children by their ids."""
+    found: dict[int, list[str]] = {}
+    for folder in _PROC.iterdir():
+        if folder.name.isdecimal():
+            try:
+                if _read(folder / "stat").rpartition(")")[2].split()[_PARENT] == str(pid):
+                    arguments = _read(folder / "cmdline").split("\0")
+                    found[int(folder.name)] = [one for one in arguments if one]
+            except ConfigError:
+                continue  # it ended meanwhile
+    return found
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8", errors="replace")

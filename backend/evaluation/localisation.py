@@ -15,7 +15,7 @@ import torch
 from backend.domain import FloatArray, Picture, U8Array, iou_matrix
 from backend.errors import ConfigError, ImageSetInvalid, MediaUnreadable
 from backend.evaluation.distil.photos import PhotoPool, load_boxed_photos
-from backend.evaluation.plots import Series, line_plot
+from backend.plots import Series, line_plot
 from backend.vision import saliency
 from backend.vision.backbones import Backbone
 from backend.vision.boxes.components import component_boxes, resize_map, scale_boxes

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import pairwise
 
-from backend.evaluation.plots import Bar, Series, bar_plot, line_plot
 from backend.learning.report import IOU_EDGES, LeadTime, Report, Tally, overlap_counts
+from backend.plots import Bar, Series, bar_plot, line_plot
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;

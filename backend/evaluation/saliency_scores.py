@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.domain import FloatArray
-from backend.evaluation.plots import Series, line_plot
+from backend.plots import Series, line_plot
 from backend.vision.boxes.levels import Calibration
 
 FIGURES = ("ms_per_image", "pointing", "deletion", "insertion", "f1_50")

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class _Asleep:
 
     identity: BackboneIdentity = field(default_factory=lambda: BackboneIdentity("embedded", "", 1))
     size_px: int = 1
+    runtime: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(form="asleep"))
 
 
 def _carriage(ms: float) -> type[Carriage]:

@@ -18,6 +18,7 @@ from backend.jobs.sight import BESIDE_CAM, Eyes
 from backend.settings import load_settings
 from backend.vision.backbones import Backbone, load_backbone
 from backend.vision.detect import DetectOptions, LabelQuery, prepare
+from backend.vision.kept_choices import KeptChoices
 from backend.vision.objects import find
 from backend.vision.saliency import OBJECTS
 
@@ -62,7 +63,7 @@ def describe(subject: Subject) -> dict[str, Any]:
     """The machine, beside how the network runs on it."""
     backbone = _backbone(subject)
     return {
-        "runtime": backbone.runtime.name,
+        "runtime": backbone.runtime.form,
         "side_px": backbone.size_px,
         **describe_machine(backbone.device),
     }
@@ -71,7 +72,9 @@ def describe(subject: Subject) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1)
 def _backbone(subject: Subject) -> Backbone:
     subject.settle()
-    return load_backbone(subject.backbone, subject.weights, subject.device)
+    # As a worker that starts, which measures; nothing is written beside the user's own.
+    choices = KeptChoices(None)
+    return load_backbone(subject.backbone, subject.weights, subject.device, choices=choices)
 
 
 @functools.lru_cache(maxsize=2)

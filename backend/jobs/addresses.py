@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.errors import MediaMissing
+from backend.errors import MediaMissing, MediaTooLarge
 from backend.labelstudio.labelspec import Control, LabelName, LabelSpec
+
+
+MOST_PICTURES = 1000
+"""Pictures of one task and control; a list in a task's data may hold a million addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Look:
 def looks_of(spec: LabelSpec, data: Mapping[str, Any]) -> list[Look]:
     """Every picture and control of a task, in the configuration's order.
 
-    Raises: MediaMissing where data has not the address that a control needs.
+    Raises: MediaMissing where data has not the address that a control needs; MediaTooLarge
+        for more than MOST_PICTURES.
     """
     return [
         Look(address, control, index, spec.labels_for(control, data))
@@ -49,6 +54,11 @@ def _addresses(control: Control, data: Mapping[str, Any]) -> list[tuple[int | No
         # Label Studio imports a lone address where a list is meant, and shows it as one item.
         return [(0 if control.is_list else None, value)]
     if control.is_list and isinstance(value, list) and value:
+        if len(value) > MOST_PICTURES:
+            raise MediaTooLarge(
+                f"The task's data has {len(value)} pictures under {control.data_key!r}.",
+                f"Split it: a task may have {MOST_PICTURES}.",
+            )
         if all(isinstance(item, str) and item.strip() for item in value):
             return list(enumerate(value))
         raise MediaMissing(

@@ -20,6 +20,7 @@ from backend.jobs.push import Push
 from backend.jobs.push_requests import push_state
 from backend.labelstudio.client import LabelStudioClient
 from backend.settings import Settings
+from backend.store.clock import SharedClock
 from backend.store.deliveries import Deliveries
 from backend.store.fleet import Fleet
 
@@ -81,6 +82,7 @@ class Bulk:
         self._dispatcher = Dispatcher(settings, connection)
         self._fleet = Fleet(connection)
         self._deliveries = Deliveries(connection)
+        self._clock = SharedClock(connection)
         self._in_flight: deque[Ticket] = deque()
         self._done = 0
 
@@ -182,7 +184,7 @@ class Bulk:
                 time.sleep(_FOREIGN_PUSH_S)
                 continue
             patience_s = time.monotonic() + self._settings.label_studio_timeout_s
-            pause_s = max(_FOREIGN_PUSH_S, state.not_before_s - time.time())
+            pause_s = max(_FOREIGN_PUSH_S, state.not_before_s - self._clock())
             time.sleep(pause_s if state.failures else _FOREIGN_PUSH_S)
             self._push()
 

@@ -24,18 +24,22 @@ from backend.errors import BackendError, JobCancelled, MediaError
 from backend.jobs.addresses import Look, looks_of
 from backend.jobs.ahead import Ahead
 from backend.jobs.answers import LearnedAnswers, answer_looks, needs_look
+from backend.jobs.batch_sizes import BATCH_SIZES, size_class
 from backend.jobs.behind import Behind
 from backend.jobs.fetching import fetch_picture
 from backend.jobs.learner import TrainedHead
 from backend.jobs.payload import Carrier, CarrierTask
 from backend.jobs.process import Process
 from backend.jobs.push_requests import request_push
+from backend.jobs.room import no_room
 from backend.jobs.serving import spec_of
 from backend.jobs.sight import Eyes, objects_wanted
 from backend.jobs.views import cancel_wanted
 from backend.labelstudio.labelspec import LabelSpec
 from backend.labelstudio.prediction import Found, build_prediction, check_prediction
 from backend.store import keys
+from backend.store.clock import SharedClock
+from backend.store.recent import RecentPredictions
 from backend.vision.detect import prepare
 from backend.vision.objects import Sight
 
@@ -75,7 +79,10 @@ class _Work:
 
 
 class Carriage:
-    """One run of one carrier. on_stored: told what has just gone into the cache."""
+    """One run of one carrier. on_stored: told what has just gone into the cache.
+
+    failures: the tasks that could not be done, by key.
+    """
 
     def __init__(
         self,
@@ -95,9 +102,12 @@ class Carriage:
         self._eyes = Eyes(process.backbone, process.learner, None)
         self._predicted = 0
         self._failed: Counter[str] = Counter()
+        self.failures: dict[str, Failed] = {}
         self._seconds: dict[str, float] = {}
+        self._recent = RecentPredictions(process.connection)
         self._pictures = 0
         self._batches = 0
+        self._batch_sizes: Counter[str] = Counter()
 
     def run(self) -> None:
         """Do every task that is not done yet, count it, have it pushed."""
@@ -128,7 +138,7 @@ class Carriage:
                 count = min(2 * count, size)
                 self._stop_if_cancelled()
                 pictures = {address: result for (address, _), result in batch}
-                self._look({a: p for a, p in pictures.items() if isinstance(p, Ready)})
+                pictures |= self._seen(pictures)
                 settle = partial(self._settle, spec, self._settled(pictures))
                 if ahead.ended:
                     behind.wait()
@@ -141,6 +151,7 @@ class Carriage:
         return [
             ("pictures", {}, self._pictures),
             ("batches", {}, self._batches),
+            *((BATCH_SIZES, {"le": le}, n) for le, n in self._batch_sizes.items()),
             *(("stage_ms", {"stage": s}, round(t * 1000)) for s, t in self._seconds.items()),
         ]
 
@@ -214,12 +225,14 @@ class Carriage:
 
     # ---- the pictures
 
+    def _seen(self, batch: Mapping[str, Ready | BackendError]) -> dict[str, BackendError]:
+        """Look at what can be had of a batch; why some of it had no room on the device."""
+        ready = [(address, got) for address, got in batch.items() if isinstance(got, Ready)]
+        left_out = self._process.room.use(ready, lambda part: self._look(dict(part)))
+        return {address: no_room() for address, _ in left_out}
+
     def _look(self, ready: Mapping[str, Ready]) -> None:
         """Fill in what every task finds on these pictures, each seen once for all of them."""
-        if not ready:
-            return
-        self._batches += 1
-        self._pictures += len(ready)
         place = {address: index for index, address in enumerate(ready)}
         asked = [
             (work, position, one)
@@ -243,6 +256,9 @@ class Carriage:
         )
         for (work, position, _), answer in zip(asked, found, strict=True):
             work.found[position] = answer
+        self._batches += 1
+        self._batch_sizes[size_class(len(ready))] += 1
+        self._pictures += len(ready)
 
     def _features(self, pictures: Sequence[Picture]) -> list[Any] | None:
         """What the head reads of pictures; None where there is no head."""
@@ -306,6 +322,7 @@ class Carriage:
         cache, job = self._process.cache, self._job
         with self._process.connection.pipeline(transaction=False) as pipe:
             cache.put_many(outcomes, pipe)
+            self._recent.note(self._carrier.project_id, self._named(outcomes), pipe)
             if job is not None:
                 cache.release(list(outcomes), job.id, pipe)
                 pipe.hset(job.key, "meta", self._progress(job, len(outcomes)))
@@ -315,6 +332,14 @@ class Carriage:
         self._on_stored(outcomes)
         for key, outcome in outcomes.items():
             self._note(key, outcome if isinstance(outcome, Failed) else None)
+
+    def _named(self, outcomes: Outcomes) -> dict[int, str]:
+        """Cache key by task of what was predicted, where the task has a number."""
+        return {
+            task.id: task.key
+            for task in self._carrier.tasks
+            if task.id is not None and isinstance(outcomes.get(task.key), Predicted)
+        }
 
     def _progress(self, job: Job, more: int = 0) -> bytes:
         """The job's meta data when so many more tasks are done."""
@@ -327,6 +352,7 @@ class Carriage:
             self._predicted += 1
         else:
             self._failed[failure.code] += 1
+            self.failures[key] = failure
 
     def _stop_if_cancelled(self) -> None:
         if self._cancelled:
@@ -354,7 +380,8 @@ class Carriage:
     def _ask_for_push(self) -> None:
         process, project_id = self._process, keys.project_id_of(self._carrier.project_id)
         if process.settings.can_push and project_id in process.deliveries.projects_with_pending():
-            request_push(process.connection, process.settings, project_id, time.time())
+            now_s = SharedClock(process.connection)()
+            request_push(process.connection, process.settings, project_id, now_s)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         begun_s = time.perf_counter()

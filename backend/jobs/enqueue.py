@@ -18,14 +18,14 @@ import structlog
 from rq.queue import Queue
 
 from backend.domain import BackboneIdentity, Failed, Task
-from backend.errors import MediaMissing
+from backend.errors import MediaError
 from backend.jobs import wait as waiting
 from backend.jobs.addresses import looks_of, reduce_data
 from backend.jobs.claims import CLAIM_TTL_S, jobs_at_work, new_job_id
 from backend.jobs.payload import Carrier, CarrierTask, carrier_sizes
 from backend.jobs.process import prediction_cache
 from backend.jobs.push_requests import request_push
-from backend.jobs.queues import FAILURE_TTL_S, RESULT_TTL_S, queue, retry_of
+from backend.jobs.queues import FAILURE_TTL_S, RESULT_TTL_S, asked_by, queue, retry_of
 from backend.jobs.versions import backbone_identity, head_for, model_version
 from backend.jobs.views import JobView, cancel_job, job_view
 from backend.labelstudio.interaction import read_interaction
@@ -33,6 +33,7 @@ from backend.labelstudio.labelspec import LabelSpec, parse_label_config
 from backend.labelstudio.prediction import build_prediction
 from backend.settings import Settings
 from backend.store import keys
+from backend.store.clock import SharedClock
 from backend.store.counters import Counters
 from backend.store.deliveries import Deliveries
 from backend.store.fleet import Fleet
@@ -67,7 +68,8 @@ class PredictCall:
 class Ticket:
     """A call on its way.
 
-    version: model_version of every answer. asked_at_s: when the call came in (epoch).
+    version: model_version of every answer. asked_at_s: when the call came in, 0 where nothing
+    can be pushed (epoch, Redis's clock).
     begun_at_s: the same on the monotonic clock, from which deadlines count.
     keys: cache key per task, None where the task cannot be asked at all.
     answers: what is known so far per task; None is open.
@@ -104,7 +106,7 @@ class _Model:
 class Dispatcher:
     """Gives calls to the workers and their answers back.
 
-    now_s: seconds since the epoch.
+    now_s: seconds since the epoch, Redis's where not given.
     """
 
     def __init__(
@@ -112,11 +114,11 @@ class Dispatcher:
         settings: Settings,
         connection: redis.Redis,
         *,
-        now_s: Callable[[], float] = time.time,
+        now_s: Callable[[], float] | None = None,
     ) -> None:
         self._settings = settings
         self._redis = connection
-        self._now_s = now_s
+        self._now_s = now_s or SharedClock(connection)
         self._cache = prediction_cache(settings, connection)
         self._projects = ProjectStore(connection)
         self._fleet = Fleet(connection)
@@ -146,14 +148,17 @@ class Dispatcher:
         ]
         return [current, *others]
 
-    def begin(self, call: PredictCall) -> Ticket:
+    def begin(self, call: PredictCall, came_at_s: float | None = None) -> Ticket:
         """Look up what is known and have the rest predicted.
 
         What another call has in the works is waited for, not done twice. Three round trips
-        where everything is cached.
+        where everything is cached. came_at_s: on the monotonic clock, now where not given.
         Raises: LabelConfigInvalid, StoreUnavailable.
         """
-        asked_at_s, begun_at_s = self._now_s(), time.monotonic()
+        begun_at_s = time.monotonic() if came_at_s is None else came_at_s
+        # Label Studio decided before it called what it lacks, and Redis may have been away since.
+        now_s = self._now_s() if self._can_push(call) else 0.0
+        asked_at_s = now_s - (time.monotonic() - begun_at_s) if now_s else 0.0
         spec = self._spec(call.label_config)
         version, identity, head = self._version(call.project_id, spec)
         asked = [_asked(spec, version, task, call.context) for task in call.tasks]
@@ -238,18 +243,22 @@ class Dispatcher:
         return model_version(identity, head, spec.fingerprint, self._settings), identity, head
 
     def _dispatch(self, ticket: Ticket, model: _Model, missing: Sequence[CarrierTask]) -> None:
-        carriers = self._claim(ticket, missing)
-        taken = {key: job for key, job in ticket.job_of.items() if job not in carriers}
-        alive = jobs_at_work(self._redis, taken.values(), self._now_s())
+        # Queued before anybody else's jobs are looked for: they may be looking for ours.
+        self._claim_and_queue(ticket, model, missing)
+        taken = {key: job for key, job in ticket.job_of.items() if job not in ticket.own_jobs}
+        alive = jobs_at_work(self._redis, taken.values())
         if orphans := {key: job for key, job in taken.items() if job not in alive}:
             # Their job has ended without doing them.
             for job in set(orphans.values()):
                 self._cache.release([key for key, of in orphans.items() if of == job], job)
-            carriers |= self._claim(ticket, [task for task in missing if task.key in orphans])
-        if carriers:
+            left = [task for task in missing if task.key in orphans]
+            self._claim_and_queue(ticket, model, left)
+        self._watch(ticket, len(missing))
+
+    def _claim_and_queue(self, ticket: Ticket, model: _Model, tasks: Sequence[CarrierTask]) -> None:
+        if carriers := self._claim(ticket, tasks):
             self._projects.put_config(model.spec.fingerprint, ticket.call.label_config)
             self._enqueue(ticket, model, carriers)
-        self._watch(ticket, len(missing))
 
     def _claim(self, ticket: Ticket, tasks: Sequence[CarrierTask]) -> dict[str, list[CarrierTask]]:
         """Claim tasks carrier by carrier; job id -> tasks that are ours."""
@@ -260,7 +269,7 @@ class Dispatcher:
         for size in carrier_sizes(len(tasks), ready, self._settings.carrier_tasks):
             part = tasks[start : start + size]
             start += size
-            job_id = new_job_id(ticket.call.queue, self._now_s())
+            job_id = new_job_id(ticket.call.queue, time.time())
             owners = self._cache.claim([task.key for task in part], job_id, CLAIM_TTL_S)
             ticket.job_of.update(zip((task.key for task in part), owners, strict=True))
             own = [task for task, owner in zip(part, owners, strict=True) if owner == job_id]
@@ -274,6 +283,7 @@ class Dispatcher:
         model: _Model,
         carriers: Mapping[str, Sequence[CarrierTask]],
     ) -> None:
+        told = {"done": 0, **asked_by()}
         jobs = [
             Queue.prepare_data(
                 CARRIER_JOB if ticket.call.context is None else INTERACTIVE_JOB,
@@ -291,7 +301,7 @@ class Dispatcher:
                 timeout=self._settings.job_timeout_s,
                 result_ttl=RESULT_TTL_S,
                 failure_ttl=FAILURE_TTL_S,
-                meta={"done": 0, "total": len(own), "project": ticket.call.project_id},
+                meta={"total": len(own), "project": ticket.call.project_id, **told},
                 retry=retry_of(self._settings),
                 description=f"{len(own)} tasks of project {ticket.call.project_id}",
             )
@@ -383,9 +393,14 @@ class Dispatcher:
             version=ticket.version,
             **counts,
         )
-        for outcome, count in counts.items():
-            if count:
-                self._counters.add("answers", {"outcome": outcome}, count)
+        hits = len(ticket.cached)
+        self._counters.add_many(
+            [
+                *(("answers", {"outcome": outcome}, count) for outcome, count in counts.items()),
+                ("cache_lookups", {"result": "hit"}, hits),
+                ("cache_lookups", {"result": "miss"}, len(replies) - hits),
+            ]
+        )
 
 
 def _asked(
@@ -394,7 +409,7 @@ def _asked(
     """What a worker is to do for a task, or its answer where none is needed."""
     try:
         looks_of(spec, task.data)
-    except MediaMissing as error:
+    except MediaError as error:
         return Failed(error.code, str(error))
     data = reduce_data(spec, task.data)
     if context is None:

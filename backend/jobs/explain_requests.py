@@ -86,7 +86,7 @@ def begin_explaining(
         )
     found: Any = connection.get(keys.explaining(name))
     now_s = time.time()
-    if found is not None and jobs_at_work(connection, [found.decode()], now_s):
+    if found is not None and jobs_at_work(connection, [found.decode()]):
         return ExplainTicket(name, found.decode())
     job_id = new_job_id("explain", now_s)
     connection.set(keys.explaining(name), job_id, ex=settings.job_timeout_s)

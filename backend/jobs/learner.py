@@ -23,6 +23,7 @@ from backend.learning.regression import Estimate, regression_backbone
 from backend.learning.unlabelled import See
 from backend.learning.versions import HeadVersions
 from backend.settings import Settings
+from backend.store.heads import HeadRef
 from backend.vision.backbones import Backbone
 
 _HEADS_HELD = 8
@@ -237,11 +238,12 @@ class HeadShelf:
     def __init__(self, versions: HeadVersions, read: Callable[[bytes], TrainedHead]) -> None:
         self._versions = versions
         self._read = read
-        self._heads: OrderedDict[tuple[str, int], TrainedHead] = OrderedDict()
+        self._heads: OrderedDict[tuple[str, HeadRef], TrainedHead] = OrderedDict()
 
     def get(self, project_id: str, number: int) -> TrainedHead:
         """A project's head. Raises: UnknownName, ConfigError where it cannot be read."""
-        key = (project_id, number)
+        # With its digest: after a restore another head may go by the same number.
+        key = (project_id, self._versions.ref(project_id, number))
         if key not in self._heads:
             self._heads[key] = self._read(self._versions.content(project_id, number))
             while len(self._heads) > _HEADS_HELD:

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from backend.domain import Boxes, Picture, clip_xyxy_px
-from backend.errors import BackendError, JobError, MediaMissing
+from backend.errors import BackendError, JobError, MediaError
 from backend.jobs.addresses import Look, looks_of
 from backend.jobs.ahead import Ahead
 from backend.jobs.fetching import fetch_picture
@@ -68,7 +68,7 @@ def lessons_of(tasks: Iterable[AcceptedTask], spec: LabelSpec) -> list[Lesson]:
             continue
         try:
             looks = looks_of(spec, task.data)
-        except MediaMissing as error:
+        except MediaError as error:
             log.info("task_not_learned", task=task.task_id, reason=error.what)
             continue
         for address in dict.fromkeys(look.address for look in looks):
@@ -224,14 +224,22 @@ class Pictures:
 
     def _described(self, pictures: Sequence[Picture]) -> tuple[list[Any], list[Any]]:
         """Their features upright and mirrored, from the cache or into it."""
-        process = self._process
-        upright, mirrored = (
-            process.learner.features_of(
-                process.backbone, pictures, small=self._small, mirrored=turned
-            )
-            for turned in (False, True)
-        )
+        upright: list[Any] = []
+        mirrored: list[Any] = []
+
+        def describe(part: Sequence[Picture]) -> None:
+            both = [self._features(part, mirrored=turned) for turned in (False, True)]
+            upright.extend(both[0])
+            mirrored.extend(both[1])
+
+        self._process.room.use_all(pictures, describe)
         return upright, mirrored
+
+    def _features(self, pictures: Sequence[Picture], *, mirrored: bool) -> list[Any]:
+        process = self._process
+        return process.learner.features_of(
+            process.backbone, pictures, small=self._small, mirrored=mirrored
+        )
 
     def _cached(self, content_hash: str) -> FeaturePair | None:
         process = self._process

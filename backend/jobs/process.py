@@ -24,6 +24,7 @@ from backend.store.projects import ProjectStore
 if TYPE_CHECKING:  # pushes alone need neither torch nor OpenCV
     from backend.jobs.learner import HeadShelf, Learner
     from backend.jobs.recent import RecentPictures
+    from backend.jobs.room import Room
     from backend.learning.ledger import Ledger
     from backend.learning.versions import HeadVersions
     from backend.media.fetch import MediaFetcher
@@ -35,7 +36,8 @@ class Process:
     """Connections and model of a worker process.
 
     label_studio: None without an API key. pool: threads that fetch and decode. heads: those
-    of versions that were used last. recent: pictures that annotators point at.
+    of versions that were used last. recent: pictures that annotators point at. room: how
+    many pictures the device takes at once.
     """
 
     settings: Settings
@@ -53,6 +55,7 @@ class Process:
     learner: Learner
     heads: HeadShelf
     recent: RecentPictures
+    room: Room
 
     def close(self) -> None:
         """Close connections and end the threads; Redis stays open, it may be another's."""
@@ -90,6 +93,11 @@ def release() -> None:
     if _HOLDER.process is not None:
         _HOLDER.process.close()
         _HOLDER.process = None
+
+
+def runtime_form() -> str:
+    """What computes this process's forward pass, "" where no model is held."""
+    return "" if _HOLDER.process is None else _HOLDER.process.backbone.runtime.form
 
 
 def current() -> Process:

@@ -9,7 +9,6 @@ late that an import still under way there has surely ended.
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -25,7 +24,9 @@ from backend.errors import (
     LabelStudioError,
     LabelStudioUnreachable,
 )
+from backend.jobs.again import defer_lacking
 from backend.jobs.claims import jobs_at_work
+from backend.jobs.parking import AGAIN, park_push
 from backend.jobs.process import current, prediction_cache
 from backend.jobs.push_requests import (
     PUSH_SCHEMA,
@@ -38,6 +39,7 @@ from backend.jobs.push_requests import (
 from backend.jobs.refresh import show_version
 from backend.labelstudio.client import LabelStudioClient
 from backend.settings import Settings
+from backend.store.clock import SharedClock
 from backend.store.counters import Counters
 from backend.store.deliveries import Claimed, Deliveries
 
@@ -71,13 +73,26 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
         )
     project_id = str(payload["project_id"])
     settings, connection, client = process.settings, process.connection, process.label_studio
-    outcome = Push(settings, connection, client, project_id).run()
+    key_of: dict[str, dict[int, str]] = {}
+    for task_id, version, key in payload.get(AGAIN, ()):
+        key_of.setdefault(version, {})[task_id] = key
+    for version, keys_of in key_of.items():
+        defer_lacking(connection, client, project_id, version, keys_of)
+    push = Push(settings, connection, client, project_id, parks=not key_of)
+    outcome = push.run()
     show_version(settings, connection, client, project_id)
+    if key_of and push.untaken:
+        # Whoever asked for it finds the same job again.
+        raise JobError(push.untaken, "")
     return outcome
 
 
 class Push:
-    """One push of one project; needs no worker process. now_s: seconds since the epoch."""
+    """One push of one project; needs no worker process.
+
+    now_s: seconds since the epoch, Redis's. parks: whether what Label Studio does not take is
+    left as a failed job. untaken: why it did not take some, "" where it took all.
+    """
 
     def __init__(
         self,
@@ -86,8 +101,11 @@ class Push:
         client: LabelStudioClient,
         project_id: str,
         *,
-        now_s: Callable[[], float] = time.time,
+        now_s: Callable[[], float] | None = None,
+        parks: bool = True,
     ) -> None:
+        self.untaken = ""
+        self._parks = parks
         self._settings = settings
         self._redis = connection
         self._cache = prediction_cache(settings, connection)
@@ -95,8 +113,8 @@ class Push:
         self._client = client
         self._project_id = project_id
         self._project_number = int(project_id)
-        self._now_s = now_s
-        self._until_s = now_s() + settings.label_studio_timeout_s
+        self._now_s = now_s or SharedClock(connection)
+        self._until_s = self._now_s() + settings.label_studio_timeout_s
         self._pushed = 0
         self._dropped: Counter[str] = Counter()
 
@@ -153,7 +171,7 @@ class Push:
         """
         keys_of = [item.key for item in claimed]
         owners = self._cache.owners(keys_of)
-        at_work = jobs_at_work(self._redis, [owner for owner in owners if owner], self._now_s())
+        at_work = jobs_at_work(self._redis, [owner for owner in owners if owner])
         answers = self._cache.get_many(keys_of)
         ready: list[tuple[Claimed, bytes]] = []
         waiting: list[Claimed] = []
@@ -220,6 +238,7 @@ class Push:
             item = group[0][0]
             log.error("push_refused", task=item.task_id, version=item.version, reason=str(error))
             self._drop([item], "refused")
+            self._park([item], str(error))
             return
         half = len(kept) if len(kept) < len(group) else len(kept) // 2
         parts = [part for part in (kept[:half], kept[half:]) if part]
@@ -243,6 +262,7 @@ class Push:
             reason="Label Studio's validator dropped them; its log has the reason.",
         )
         self._drop(rejected, "rejected")
+        self._park(rejected, "Label Studio's validator dropped them; its log has the reason.")
 
     def _settle_stale(self) -> None:
         older_than_s = job_limit_s(self._settings) + MARGIN_S
@@ -283,11 +303,19 @@ class Push:
         tasks = [item.task_id for item in claimed]
         log.warning("push_dropped", project=self._project_id, tasks=tasks, reason=reason)
 
+    def _park(self, claimed: Sequence[Claimed], why: str) -> None:
+        """Leave a failed job of these: somebody may mend what is wrong, and have them pushed."""
+        self.untaken = why
+        if self._parks:
+            again = [(item.task_id, item.version, item.key) for item in claimed]
+            park_push(self._redis, self._settings, self._project_id, again, why)
+
     def _give_up(self) -> None:
         while claimed := self._deliveries.claim(
             self._project_id, self._settings.push_batch, self._now_s()
         ):
             self._drop(claimed, "given_up")
+            self._park(claimed, f"Label Studio could not be had {MOST_FAILURES} times in a row.")
 
     def _count(self) -> None:
         counters = Counters(self._redis)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import redis
+import structlog
 from rq import Queue
 from rq.job import Job, Retry
 from rq.serializers import JSONSerializer
@@ -26,6 +27,9 @@ ALL_QUEUES = QUEUES + TRAIN_QUEUES
 
 RESULT_TTL_S = 300
 FAILURE_TTL_S = 3 * 24 * 3600
+
+REQUEST_ID = "request_id"
+"""Under this name log lines and a job's meta carry the request that they belong to."""
 
 ALLOWED = {
     "backend.jobs.carrier.run",
@@ -83,6 +87,21 @@ def queue(connection: redis.Redis, name: str) -> Queue:
     return Queue(name, connection=connection, serializer=JSONSerializer, job_class=SafeJob)
 
 
+def asked_by() -> dict[str, str]:
+    """For a job's meta: the request on whose behalf it is queued, if there is one.
+
+    A worker writes it into every line of the job, and hands it on to what the job queues.
+    """
+    bound = structlog.contextvars.get_contextvars()
+    return {REQUEST_ID: str(bound[REQUEST_ID])} if REQUEST_ID in bound else {}
+
+
+def failed_count(connection: redis.Redis, name: str) -> int:
+    """How many jobs of this queue failed and are kept, to be seen and tried again."""
+    found: Any = connection.zcard(queue(connection, name).failed_job_registry.key)
+    return int(found)
+
+
 def enqueue(
     connection: redis.Redis,
     queue_name: str,
@@ -112,6 +131,7 @@ def enqueue(
         job_id=job_id,
         at_front=at_front,
         retry=retry_of(settings),
+        meta=asked_by(),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +36,16 @@ def plan_slots(settings: Settings, gpu_count: int, cpu_count: int) -> list[Slot]
     devices = _devices(settings.device, gpu_count)
     gpus = 0 if devices == ["cpu"] else len(devices)
     workers = settings.worker_count(gpus, cpu_count)
-    threads = max(1, cpu_count // workers)
+    threads = max(1, cpu_count // max(1, workers))
     return [Slot(i, devices[i % len(devices)], threads) for i in range(workers)]
 
 
-def plan_train_slots(settings: Settings, slots: Sequence[Slot]) -> list[Slot]:
-    """Slots of the workers that train, beside those that predict: one thread each."""
-    first, device = len(slots), slots[0].device if slots else "cpu"
+def plan_train_slots(settings: Settings, gpu_count: int, first: int) -> list[Slot]:
+    """Slots of the workers that train, one thread each. first: the number of the first one.
+
+    Raises: SettingsInvalid when DEVICE asks for a GPU that is not there.
+    """
+    device = _devices(settings.device, gpu_count)[0]
     return [Slot(first + i, device, 1, "train") for i in range(settings.train_workers)]
 
 

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 import redis
@@ -24,17 +23,20 @@ from backend.jobs.kept import KeptChild
 from backend.jobs.push_requests import requeue_due_pushes
 from backend.jobs.recovery import misplaced_jobs, put_back_misplaced, requeue_of_dead
 from backend.jobs.riders import put_back_stranded
+from backend.jobs.silence import Silence
 from backend.jobs.slots import Slot, slot_environment
 from backend.jobs.sync_requests import request_syncs
 from backend.jobs.training import request_due_trainings
 from backend.jobs.worker import EXIT_CANNOT_WARM
 from backend.settings import Settings
+from backend.store.clock import SharedClock
 from backend.store.fleet import Fleet, WorkerInfo
 
 log = structlog.get_logger(__name__)
 
 TICK_S = 0.05
 _LOOK_AROUND_S = 2.0
+_BLIND_S = 3 * _LOOK_AROUND_S  # without a look for so long, something was missed
 _SECOND_LOOK_S = 0.5  # a job in a worker's hands for a moment is not lost
 HANG_GRACE_S = 15.0
 STOP_GRACE_S = 20.0
@@ -49,15 +51,30 @@ def worker_command(slot: Slot, name: str) -> list[str]:
     return [sys.executable, "-m", "backend", "worker-slot", *place]
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """Why a worker was killed. again: whether its job is tried again."""
+
+    why: str
+    again: bool
+
+
 @dataclass
 class _Place:
-    """A slot with the worker in it. failed: what its last worker said when it could not start."""
+    """A slot with the worker in it.
+
+    failed: what its last worker said when it could not start. ended: why we killed the worker.
+    run: the job it is at, with what tells one run of it from another; run_since_s: when we
+    first saw that (monotonic).
+    """
 
     slot: Slot
     child: KeptChild
     worker: str = ""
     failed: WorkerInfo | None = None
-    hung: bool = False
+    ended: _Ended | None = None
+    run: tuple[bytes, bytes] | None = None
+    run_since_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,9 @@ class Supervisor:
         self._suspects: dict[str, str] = {}
         self._second_look_s: float | None = None
         self._look_around_s = 0.0
+        self._looked_s = time.monotonic()
+        self._silence = Silence(most_step_s=_LOOK_AROUND_S)
+        self._clock = SharedClock(connection)
 
     @property
     def pids(self) -> list[int]:
@@ -108,7 +128,8 @@ class Supervisor:
         for place in self._places:
             place.child.start()
         self._suspect()
-        request_syncs(self._redis, self._settings, time.time())
+        request_syncs(self._redis, self._settings, self._clock())
+        self._looked_s = time.monotonic()
 
     def tick(self) -> None:
         """Do what is due; call it every ``TICK_S``."""
@@ -159,7 +180,7 @@ class Supervisor:
         def command() -> Sequence[str]:
             # A name is never used twice: RQ remembers dead workers for minutes.
             place.worker = f"{socket.gethostname()}-{slot.number}-{secrets.token_hex(4)}"
-            place.hung = False
+            place.ended = place.run = None
             return self._command(slot, place.worker)
 
         child = KeptChild(
@@ -173,13 +194,9 @@ class Supervisor:
             with contextlib.suppress(redis.RedisError):
                 self._keep_reason(place, worker)
             return
-        why = (
-            f"it ran longer than its timeout and {self._hang_grace_s:g} s"
-            if place.hung
-            else f"its worker died (status {status})"
-        )
-        log.warning("worker_died", worker=worker, status=status, why=why)
-        self._deaths.append(_Death(worker, why, again=not place.hung))
+        ended = place.ended or _Ended(f"its worker died (status {status})", again=True)
+        log.warning("worker_died", worker=worker, status=status, why=ended.why)
+        self._deaths.append(_Death(worker, ended.why, ended.again))
 
     def _keep_reason(self, place: _Place, worker: str) -> None:
         # It logged the reason itself. Its beats have ended; ours keep the reason in sight
@@ -201,6 +218,7 @@ class Supervisor:
         self._second_look_s = time.monotonic() + _SECOND_LOOK_S
 
     def _look_around(self) -> None:
+        now_s = time.monotonic()
         ready = {info.name for info in self._fleet.alive(60.0) if info.state == "ready"}
         for place in self._places:
             if place.failed is not None:
@@ -209,25 +227,52 @@ class Supervisor:
                     place.failed = None
                 else:
                     self._fleet.beat(place.failed)
-            if place.child.pid is not None and self._hangs(place.worker):
-                log.error("worker_hangs", worker=place.worker, pid=place.child.pid)
-                place.hung = True
-                place.child.signal(signal.SIGKILL)
-        for name in self._fleet.lost(self._settings.worker_lost_s):
-            log.error("worker_lost", worker=name, silent_s=self._settings.worker_lost_s)
-            self._deaths.append(_Death(name, "its worker fell silent", again=True))
+            if place.child.pid is not None and self._hangs(place, now_s):
+                over = f"it ran longer than its timeout and {self._hang_grace_s:g} s"
+                self._kill(place, _Ended(over, again=False))
+        self._give_up_silent(now_s)
         put_back_stranded(self._redis)
-        requeue_due_pushes(self._redis, self._settings, time.time())
-        request_due_trainings(self._redis, self._settings, time.time())
+        requeue_due_pushes(self._redis, self._settings, self._clock())
+        request_due_trainings(self._redis, self._settings, self._clock())
+        self._note_look(now_s)
 
-    def _hangs(self, worker: str) -> bool:
-        job_id: Any = self._redis.hget(f"rq:worker:{worker}", "current_job")
+    def _give_up_silent(self, now_s: float) -> None:
+        places = {place.worker: place for place in self._places if place.child.pid is not None}
+        for name, silent_s in self._silence.look(self._fleet.beats(), now_s).items():
+            if silent_s <= self._settings.worker_lost_s:
+                continue
+            log.error("worker_lost", worker=name, silent_s=round(silent_s, 1))
+            if name in places:
+                # Stopped, or in a call that lets no other thread run: it takes no signal, and
+                # would go on with a job that others have done since. Its death is seen next.
+                self._kill(places[name], _Ended("its worker fell silent", again=True))
+            else:
+                self._deaths.append(_Death(name, "its worker fell silent", again=True))
+
+    def _kill(self, place: _Place, ended: _Ended) -> None:
+        log.error("worker_killed", worker=place.worker, pid=place.child.pid, why=ended.why)
+        place.ended = ended
+        place.child.signal(signal.SIGKILL)
+
+    def _hangs(self, place: _Place, now_s: float) -> bool:
+        """Whether its job is overdue; by our steady clock, for that of the record may be set."""
+        job_id: Any = self._redis.hget(f"rq:worker:{place.worker}", "current_job")
         if not job_id:
             return False
         found: Any = self._redis.hmget(f"rq:job:{job_id.decode()}", "started_at", "timeout")
         started, timeout = found
         if not started or not timeout:
             return False
-        began = datetime.fromisoformat(started.decode().replace("Z", "+00:00"))
-        running_s = (datetime.now(timezone.utc) - began).total_seconds()
-        return running_s > int(timeout) + self._hang_grace_s
+        if place.run != (job_id, started):
+            place.run, place.run_since_s = (job_id, started), now_s
+        return now_s - place.run_since_s > int(timeout) + self._hang_grace_s
+
+    def _note_look(self, now_s: float) -> None:
+        """After a time without Redis, have done what waited for it or was missed."""
+        if now_s - self._looked_s > _BLIND_S:
+            log.warning("supervisor_looks_again", after_s=round(now_s - self._looked_s, 1))
+            for place in self._places:
+                place.child.hurry()
+            # What Label Studio reported meanwhile, nobody could keep.
+            request_syncs(self._redis, self._settings, self._clock())
+        self._looked_s = now_s

@@ -11,6 +11,7 @@ from rq import get_current_job
 from rq.job import Job
 
 from backend.errors import JobCancelled, JobError, LabelStudioError
+from backend.jobs.acceptance import note_acceptance
 from backend.jobs.learner import Fitted
 from backend.jobs.lessons import (
     Lesson,
@@ -23,6 +24,7 @@ from backend.jobs.lessons import (
     nothing_accepted,
     questions_of,
 )
+from backend.jobs.parking import forget_failed_trainings, park_training
 from backend.jobs.process import Process, current
 from backend.jobs.refresh_requests import request_refresh
 from backend.jobs.sync import Sync
@@ -80,14 +82,28 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
             f"A training of schema {payload.get('schema')!r} reached a worker for {TRAIN_SCHEMA}.",
             "Run server and workers of the same release.",
         )
-    process, job = current(), get_current_job()
+    process, job, begun_s = current(), get_current_job(), time.monotonic()
     project_id = keys.project_id_of(payload["project_id"])
     job_id = job.id if job is not None else ""
     try:
-        return Training(process, project_id, job).run()
+        outcome = Training(process, project_id, job).run()
+        _count(process, outcome, time.monotonic() - begun_s)
+        forget_failed_trainings(process.connection, project_id)
+        if not outcome["published"]:
+            why = str(outcome["why"])
+            park_training(process.connection, process.settings, project_id, payload, why)
+        return outcome
     finally:
         training_ended(process.connection, project_id, job_id)
         request_due_trainings(process.connection, process.settings, time.time())
+
+
+def _count(process: Process, outcome: Mapping[str, Any], took_s: float) -> None:
+    judged = "not_better" if "score" in outcome else "nothing_to_learn"
+    told = "published" if outcome["published"] else judged
+    process.counters.add_many(
+        [("trainings", {"outcome": told}, 1), ("training_ms", {}, round(took_s * 1000))]
+    )
 
 
 class Training:
@@ -110,12 +126,12 @@ class Training:
             return self._unpublished("The project's labelling configuration is unknown.")
         spec = parse_label_config(label_config)
         entries = self._process.ledger.entries(self._project_id)
+        note_acceptance(self._process.connection, self._project_id, entries, spec, time.time())
         lessons = lessons_of(accepted_tasks(entries, spec), spec)
         if not any(lesson.boxes or lesson.choices or lesson.numbers for lesson in lessons):
             return self._unpublished(nothing_accepted(entries, spec)) | unsynced
         outcome = self._train(spec, lessons) | unsynced
         outcome["seconds"] = round(time.monotonic() - begun_s, 2)
-        self._process.counters.add("trainings", {"published": str(outcome["published"]).lower()})
         log.info("training_done", project=self._project_id, **outcome)
         return outcome
 
@@ -127,7 +143,9 @@ class Training:
             return {}
         try:
             sync = Sync(self._process.ledger, self._process.label_studio, self._project_id)
-            if whole:
+            if whole or not self._process.ledger.store.synced_state(self._project_id):
+                # A ledger that was never compared may lack all but the last reports: Redis may
+                # have been emptied.
                 sync.run()
             else:
                 sync.ask_for_proposals()

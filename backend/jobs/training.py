@@ -12,7 +12,7 @@ import redis
 import structlog
 
 from backend.jobs.claims import jobs_at_work, new_job_id
-from backend.jobs.queues import FAILURE_TTL_S, queue, retry_of
+from backend.jobs.queues import FAILURE_TTL_S, asked_by, queue, retry_of
 from backend.settings import Settings
 from backend.store import keys
 from backend.store.ledgers import Changes, LedgerStore
@@ -56,10 +56,7 @@ def request_training(
     """
     project_id = keys.project_id_of(project_id)
     if asked:
-        with connection.pipeline() as pipe:
-            pipe.set(keys.training_asked(project_id), b"1", ex=_STATE_TTL_S)
-            pipe.sadd(keys.ledger_due(), project_id)
-            pipe.execute()
+        ask_for_training(connection, project_id)
     job_id = new_job_id("train", now_s)
     name = keys.training(project_id)
     for _ in range(_ATTEMPTS):
@@ -68,10 +65,18 @@ def request_training(
             return job_id
         found: Any = connection.get(name)
         owner = "" if found is None else found.decode()
-        if owner and owner in jobs_at_work(connection, [owner], now_s):
+        if owner and owner in jobs_at_work(connection, [owner]):
             return owner
         training_ended(connection, project_id, owner)  # its job ended without saying so
     return owner
+
+
+def ask_for_training(connection: redis.Redis, project_id: str) -> None:
+    """Have a training of the project begin with the next tick of a supervisor."""
+    with connection.pipeline() as pipe:
+        pipe.set(keys.training_asked(project_id), b"1", ex=_STATE_TTL_S)
+        pipe.sadd(keys.ledger_due(), keys.project_id_of(project_id))
+        pipe.execute()
 
 
 def request_due_trainings(
@@ -109,7 +114,7 @@ def _enqueue(connection: redis.Redis, settings: Settings, project_id: str, job_i
         result_ttl=OUTCOME_TTL_S,
         failure_ttl=FAILURE_TTL_S,
         retry=retry_of(settings),
-        meta={"done": 0, "total": 1, "project": project_id},
+        meta={"done": 0, "total": 1, "project": project_id, **asked_by()},
         description=f"training of project {project_id}",
     )
     log.info("training_queued", project=project_id, job=job_id)

@@ -16,7 +16,7 @@ from backend.settings import Settings
 from backend.store.heads import NO_HEAD, HeadRef
 from backend.vision.choice import stands_for
 
-ALGORITHM = 3
+ALGORITHM = 4
 """Revision of the way from picture to boxes. Raise it with every change of saliency, priors,
 box rules, preparation or regions that gives other predictions for the same input."""
 

@@ -51,7 +51,7 @@ class JobView:
 
 def job_view(connection: redis.Redis, job_id: str) -> JobView:
     """The job as it stands. Raises: JobNotFound."""
-    return _view(_fetch(connection, job_id))
+    return view_of(_fetch(connection, job_id))
 
 
 def cancel_job(connection: redis.Redis, cache: PredictionCache, job_id: str) -> JobView:
@@ -61,7 +61,7 @@ def cancel_job(connection: redis.Redis, cache: PredictionCache, job_id: str) -> 
     ended stays as it is. Raises: JobNotFound.
     """
     job = _fetch(connection, job_id)
-    state = _view(job).state
+    state = view_of(job).state
     if state in ("queued", "running"):
         # The flag first: a worker may take the job between these lines, and looks for it.
         connection.set(keys.cancel_flag(job_id), b"1", ex=_FLAG_TTL_S)
@@ -87,7 +87,8 @@ def _fetch(connection: redis.Redis, job_id: str) -> Job:
         ) from None
 
 
-def _view(job: Job) -> JobView:
+def view_of(job: Job) -> JobView:
+    """A fetched job as it stands."""
     state = _STATES.get(str(job.get_status(refresh=False).value), "queued")
     result = job.latest_result() if state in ("done", "failed") else None
     reason = _last_line(result.exc_string) if result is not None else ""

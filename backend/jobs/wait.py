@@ -9,6 +9,7 @@ and no connection; the two loops below only differ in ``await``.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,9 @@ from typing import Any
 
 import redis
 import redis.asyncio
+
+_AWAY_S = 0.25  # between two attempts at a Redis that is away
+_LATE_S = 0.2  # a Redis that hangs does not end a blocking read by itself
 
 _STREAM_START = "0-0"
 _RETRIED = b"4"  # rq.results.Result.Type.RETRIED: the job runs again, more entries follow
@@ -70,16 +74,28 @@ class Watch:
 
 
 def wait_blocking(connection: redis.Redis, watch: Watch, until_s: float) -> Watch:
-    """Wait in this thread until the watch is over or ``time.monotonic()`` passes until_s."""
+    """Wait in this thread until the watch is over or ``time.monotonic()`` passes until_s.
+
+    A Redis that goes away is waited for as well: it comes back with the jobs it had.
+    """
     while (block := watch.block_ms(until_s - time.monotonic())) is not None:
-        watch = watch.after(connection.xread(watch.streams(), block=block))
+        try:
+            watch = watch.after(connection.xread(watch.streams(), block=block))
+        except redis.ConnectionError:
+            time.sleep(min(_AWAY_S, block / 1000))
     return watch
 
 
 async def wait(connection: redis.asyncio.Redis, watch: Watch, until_s: float) -> Watch:
-    """The same without blocking the event loop."""
+    """The same without blocking the event loop; on time also where Redis hangs."""
     while (block := watch.block_ms(until_s - time.monotonic())) is not None:
-        watch = watch.after(await connection.xread(watch.streams(), block=block))
+        read = connection.xread(watch.streams(), block=block)
+        try:
+            watch = watch.after(await asyncio.wait_for(read, block / 1000 + _LATE_S))
+        except asyncio.TimeoutError:
+            continue
+        except redis.ConnectionError:
+            await asyncio.sleep(min(_AWAY_S, block / 1000))
     return watch
 
 

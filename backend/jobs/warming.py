@@ -11,6 +11,7 @@ from backend.jobs.agreement import agreed_backbone
 from backend.jobs.learner import HeadShelf, Learner, own_learner
 from backend.jobs.process import Process, hold, prediction_cache
 from backend.jobs.recent import RecentPictures
+from backend.jobs.room import Room
 from backend.labelstudio.client import LabelStudioClient
 from backend.labelstudio.tokens import TokenSource
 from backend.learning.ledger import Ledger
@@ -25,6 +26,7 @@ from backend.store.heads import HeadStore
 from backend.store.ledgers import LedgerStore
 from backend.store.projects import ProjectStore
 from backend.vision.backbones import Backbone, load_backbone
+from backend.vision.kept_choices import KeptChoices
 
 
 def warm(
@@ -46,6 +48,7 @@ def warm(
         settings.backbone_weights,
         device,
         settings.runtime,
+        KeptChoices.under(settings.data_dir),
     )
     tokens, label_studio = None, None
     if settings.can_push:
@@ -53,6 +56,7 @@ def warm(
         tokens = TokenSource(url, key, settings.label_studio_timeout_s)
         label_studio = LabelStudioClient(url, key, settings.label_studio_timeout_s, tokens=tokens)
     learner = learner or own_learner(settings)
+    counters = Counters(connection)
     versions = HeadVersions(HeadStore(connection, most=settings.heads_kept))
     hold(
         Process(
@@ -65,12 +69,13 @@ def warm(
             cache=prediction_cache(settings, connection),
             projects=ProjectStore(connection),
             deliveries=Deliveries(connection),
-            counters=Counters(connection),
+            counters=counters,
             ledger=Ledger(LedgerStore(connection)),
             versions=versions,
             learner=learner,
             heads=HeadShelf(versions, learner.read_head),
             recent=RecentPictures(),
+            room=Room(settings.batch_pictures, counters),
         )
     )
     return backbone.identity

@@ -21,13 +21,18 @@ import structlog
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.timeouts import BaseTimeoutException
+from rq.utils import now
+from rq.worker_registration import clean_worker_registry
 
 from backend.domain import BackboneIdentity
 from backend.errors import BackendError
 from backend.jobs.agreement import in_turn
-from backend.jobs.queues import QUEUES, TRAIN_QUEUES, SafeJob, queue
+from backend.jobs.process import runtime_form
+from backend.jobs.queues import QUEUES, REQUEST_ID, TRAIN_QUEUES, SafeJob, queue
 from backend.settings import Settings
 from backend.store.connection import connect
+from backend.store.counters import Counters
 from backend.store.fleet import Fleet, WorkerInfo, WorkerKind
 
 log = structlog.get_logger(__name__)
@@ -36,6 +41,8 @@ EXIT_CANNOT_WARM = 3
 """Exit status of a worker whose model could not be loaded."""
 
 _ORPHAN_GRACE_S = 20.0
+_AWAY_PAUSE_S = 2.0
+"""Longest pause before an idle worker looks again for a Redis that is away; RQ's is a minute."""
 
 Warm = Callable[[Settings, str], BackboneIdentity]
 """Loads the model on a device and says what it is."""
@@ -58,7 +65,8 @@ def run_worker(
                 with in_turn(settings, connection):
                     identity = warm(settings, device)
                     Fleet(connection).publish_identity(identity)
-                    pulse.change(state="ready", backbone=identity.name)
+                    pulse.change(state="ready", backbone=identity.name, runtime=runtime_form())
+                    pulse.tell(identity)
             except BackendError as error:
                 log.error("worker_cannot_start", reason=str(error))
                 pulse.change(state="failed", reason=str(error))
@@ -85,6 +93,7 @@ class Pulse:
         self._fleet = Fleet(connection)
         self._info = info
         self._every_s = every_s
+        self._identity: BackboneIdentity | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._parent_pid = os.getppid()
@@ -97,6 +106,11 @@ class Pulse:
         with self._lock:
             self._info = replace(self._info, **fields)
             self._fleet.beat(self._info)
+
+    def tell(self, identity: BackboneIdentity) -> None:
+        """Say again with each beat what was loaded, for a Redis that has lost it."""
+        with self._lock:
+            self._identity = identity
 
     def count_job(self) -> None:
         """One more job is done; told with the next beat."""
@@ -114,6 +128,8 @@ class Pulse:
             try:
                 with self._lock:
                     self._fleet.beat(self._info)
+                    if self._identity is not None:
+                        self._fleet.publish_identity(self._identity, unless_told=True)
             except redis.RedisError as error:
                 log.warning("beat_failed", reason=str(error))
             if os.getppid() != self._parent_pid:
@@ -125,6 +141,8 @@ class Pulse:
 
 class SlotWorker(SimpleWorker):  # type: ignore[misc, unused-ignore]
     """RQ's worker with our queues in strict order, our log and our rule for retries."""
+
+    max_connection_wait_time = _AWAY_PAUSE_S
 
     def __init__(
         self,
@@ -146,11 +164,26 @@ class SlotWorker(SimpleWorker):  # type: ignore[misc, unused-ignore]
         self._on_job_done = on_job_done
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
-        """Run one job with its id in every log line."""
-        with structlog.contextvars.bound_contextvars(job=job.id, queue=queue.name):
+        """Run one job with its id in every log line, and that of the request behind it."""
+        behind = {REQUEST_ID: job.meta[REQUEST_ID]} if REQUEST_ID in job.meta else {}
+        with structlog.contextvars.bound_contextvars(job=job.id, queue=queue.name, **behind):
             done = bool(super().perform_job(job, queue))
             self._on_job_done()
             return done
+
+    def clean_registries(self) -> None:
+        """Forget what ended long ago; RQ's own also gives up jobs that run.
+
+        It compares this machine's clock with a time that another's wrote, so that one whose
+        clock is ahead would take work out of the others' hands. ``recovery`` knows the dead.
+        """
+        for one in self.queues:
+            if one.acquire_maintenance_lock():
+                one.finished_job_registry.cleanup()
+                one.failed_job_registry.cleanup()
+                clean_worker_registry(one)
+                one.release_maintenance_lock()  # type: ignore[no-untyped-call]
+        self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def handle_job_failure(
         self, job: Job, queue: Queue, started_job_registry: Any = None, exc_string: str = ""
@@ -160,7 +193,8 @@ class SlotWorker(SimpleWorker):  # type: ignore[misc, unused-ignore]
         Retries are for dead workers; a job that raised would only raise again.
         """
         error = sys.exc_info()[1]
-        if not (isinstance(error, BackendError) and error.retry):
+        passing = isinstance(error, redis.RedisError)  # it was away, or its disk full
+        if not (passing or (isinstance(error, BackendError) and error.retry)):
             job.retries_left = None
         log.error(
             "job_failed",
@@ -168,3 +202,11 @@ class SlotWorker(SimpleWorker):  # type: ignore[misc, unused-ignore]
             trace=None if isinstance(error, BackendError) else traceback.format_exc(),
         )
         super().handle_job_failure(job, queue, started_job_registry, exc_string)
+        Counters(self.connection).add("jobs_failed", {"queue": queue.name, "code": _code(error)})
+
+
+def _code(error: BaseException | None) -> str:
+    # Few words only: each is a time series.
+    if isinstance(error, BackendError):
+        return error.code
+    return "job_timeout" if isinstance(error, BaseTimeoutException) else "unexpected"

@@ -45,9 +45,10 @@ class ZeroShotCounts:
         }
 
     def judge(self, seen: Sequence[tuple[Lesson, Picture]]) -> None:
-        """Predict fetched pictures without a head, and keep how that went."""
-        if not seen:
-            return
+        """Predict fetched pictures without a head, and keep how that went. Raises: OutOfMemory."""
+        self._process.room.use_all(seen, self._judge)
+
+    def _judge(self, seen: Sequence[tuple[Lesson, Picture]]) -> None:
         mapping: dict[Any, Any] = {}
         for (lesson, picture), counts in zip(seen, self._counts(seen), strict=True):
             mapping[f"{picture.content_hash}:{lesson.digest}"] = json.dumps(counts.to_row())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
@@ -14,29 +14,40 @@ from backend.errors import LabelConfigInvalid
 CONFIG_CHARS = 2_000_000
 """Longest configuration read: some twenty thousand labels."""
 
+MOST_LEVELS = 100
+"""Deepest nesting read; every control looks through all that lies inside it."""
+
+VIDEO_SHAPE = "VideoRectangle"
+SHAPE_TAGS = ("Rectangle", "Polygon", "Brush", "Ellipse", "KeyPoint", VIDEO_SHAPE)
+"""Tags that draw without naming; a rectangle counts before others on one picture."""
+
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _DATA_KEY = re.compile(r"\$([^\s.{}\[\]]+)")
 
 
 class ConfigTree:
-    """Elements of a configuration and the Images and Rectangles others point to.
+    """Elements of a configuration, and the objects and shapes that others point to.
 
     elements: in document order, without what a Repeater multiplies.
-    images: the ``<Image>`` tags by name.
-    rectangles: name of the first ``<Rectangle>`` on each Image, by the Image's name.
+    images, videos: the ``<Image>`` and ``<Video>`` tags by name.
+    shapes: tag and name of the control that draws what ``<Labels>`` names on an object, by
+    the object's name: its first ``<Rectangle>``, else its first of another shape.
     """
 
     def __init__(self, xml: str) -> None:
         self.elements = list(_walk(_parse(xml)))
         self._names = {name for element in self.elements if (name := element.get("name"))}
-        self.images: dict[str, Element] = {}
-        for element in self.elements:
-            if element.tag == "Image" and (name := element.get("name")):
-                self.images[name] = element
-        self.rectangles: dict[str, str] = {}
-        for element in self.elements:
-            if element.tag == "Rectangle" and (image := self.image_of(element)) is not None:
-                self.rectangles.setdefault(image, required(element, "name"))
+        self.images = self._named("Image")
+        self.videos = self._named("Video")
+        self.shapes: dict[str, tuple[str, str]] = {}
+        for tag in SHAPE_TAGS:
+            for element in (one for one in self.elements if one.tag == tag):
+                drawn_on = self.video_of if tag == VIDEO_SHAPE else self.image_of
+                if (name := drawn_on(element)) is not None:
+                    self.shapes.setdefault(name, (tag, required(element, "name")))
+
+    def _named(self, tag: str) -> dict[str, Element]:
+        return {name: one for one in self.elements if one.tag == tag and (name := one.get("name"))}
 
     def image_of(self, control: Element) -> str | None:
         """Name of the Image the control is about, None if it is about something else.
@@ -44,6 +55,13 @@ class ConfigTree:
         ``toName="a,b"`` compares several objects; the first Image of them counts.
         Raises: LabelConfigInvalid where toName is missing or names nothing.
         """
+        return self._object_of(control, self.images)
+
+    def video_of(self, control: Element) -> str | None:
+        """The same of Videos."""
+        return self._object_of(control, self.videos)
+
+    def _object_of(self, control: Element, objects: Mapping[str, Element]) -> str | None:
         to_names = [name.strip() for name in required(control, "toName").split(",")]
         for name in to_names:
             if name not in self._names:
@@ -52,11 +70,13 @@ class ConfigTree:
                     "but nothing has that name.",
                     'Write the name of the picture there, as in <Image name="image" …/>.',
                 )
-        return next((name for name in to_names if name in self.images), None)
+        return next((name for name in to_names if name in objects), None)
 
-    def picture_key(self, image: str) -> tuple[str, bool]:
-        """Key of the task's data that holds the Image's address; whether it is a list of them."""
-        element = self.images[image]
+    def address_key(self, name: str) -> tuple[str, bool]:
+        """Key of the task's data that holds the address of an Image or Video; whether it is a
+        list of them.
+        """
+        element = self.images[name] if name in self.images else self.videos[name]
         if element.get("valueList"):
             return data_key(element, "valueList"), True
         return data_key(element, "value"), False
@@ -94,7 +114,9 @@ def _parse(xml: str) -> Element:
             'with value="$labels".',
         )
     # The text is decoded already: a declaration of another encoding would only mislead.
-    text = _DECLARATION.sub("", xml, count=1) if xml.lstrip().startswith("<?xml") else xml
+    # Looked for at the start alone: a search would begin anew at each of a million "<?xml".
+    declared = _DECLARATION.match(xml)
+    text = xml[declared.end() :] if declared else xml
     try:
         root: Element = defusedxml.ElementTree.fromstring(text, forbid_dtd=True)
     except DefusedXmlException as error:
@@ -112,9 +134,14 @@ def _parse(xml: str) -> Element:
 
 def _walk(root: Element) -> Iterator[Element]:
     # Inside a Repeater names hold an unexpanded {{idx}}; only the Repeater itself is given.
-    waiting = [root]
+    waiting = [(root, 1)]
     while waiting:
-        element = waiting.pop()
+        element, level = waiting.pop()
+        if level > MOST_LEVELS:
+            raise LabelConfigInvalid(
+                f"The labelling configuration nests deeper than {MOST_LEVELS} levels.",
+                "Take out views that only hold another view.",
+            )
         yield element
         if element.tag != "Repeater":
-            waiting.extend(reversed(element))
+            waiting.extend((child, level + 1) for child in reversed(element))

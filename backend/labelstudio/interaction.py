@@ -13,7 +13,8 @@ from typing import Any
 from backend.domain import UNNAMED
 from backend.errors import LabelConfigInvalid, RequestError
 from backend.labelstudio.labelspec import Control, LabelSpec
-from backend.labelstudio.regions import finite_number, original_size, read_regions
+from backend.labelstudio.numbers import finite_number
+from backend.labelstudio.regions import original_size, read_regions
 
 MOST_MARKS = 200
 """Clicks add up until they are accepted; nobody clicks so often."""

@@ -1,8 +1,9 @@
 """What a labelling configuration asks of the model.
 
 ``parse_label_config`` reduces Label Studio's XML to the controls that can be served:
-RectangleLabels, Rectangle with Labels on the same Image, Choices of a whole Image, Rating
-and Number of a whole Image.
+rectangles, polygons, brushes, ellipses and key points of an Image, with their labels or
+beside Labels; VideoRectangle beside Labels of a Video; Choices of a whole Image, Rating and
+Number of a whole Image.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from xml.etree.ElementTree import Element
 
 from backend.errors import LabelConfigInvalid
-from backend.labelstudio.configtree import ConfigTree, data_key, required
+from backend.labelstudio.configtree import SHAPE_TAGS, ConfigTree, data_key, required
 from backend.labelstudio.labelnames import (
     LabelName,
     merge_labels,
@@ -29,30 +30,54 @@ from backend.labelstudio.ranges import NumberRange, read_range
 __all__ = ["Control", "ControlOptions", "LabelName", "LabelSpec", "parse_label_config"]
 
 SERVED = (
-    "RectangleLabels, Rectangle with Labels on the same Image, Choices of a whole Image, and "
-    "Rating and Number of a single whole Image can be served"
+    "RectangleLabels, PolygonLabels, BrushLabels, EllipseLabels and KeyPointLabels, the same "
+    "shapes with Labels on the same Image, VideoRectangle with Labels on the same Video, Choices "
+    "of a whole Image, and Rating and Number of a single whole Image can be served"
 )
 
-_KINDS: Mapping[str, Kind] = {
-    "RectangleLabels": "rectanglelabels",
-    "Labels": "rectangle+labels",
-    "Choices": "choices",
-    "Rating": "rating",
-    "Number": "number",
-}
-_NUMERIC = ("Rating", "Number")
-_FINGERPRINT_SCHEMA = 1
+Shape = Literal["rectangle", "polygon", "brush", "ellipse", "keypoint", "videorectangle"]
+Kind = Literal[
+    "rectanglelabels",
+    "polygonlabels",
+    "brushlabels",
+    "ellipselabels",
+    "keypointlabels",
+    "rectangle+labels",
+    "polygon+labels",
+    "brush+labels",
+    "ellipse+labels",
+    "keypoint+labels",
+    "videorectangle+labels",
+    "choices",
+    "rating",
+    "number",
+]
 
-Kind = Literal["rectanglelabels", "rectangle+labels", "choices", "rating", "number"]
+_LABELLED_SHAPES: Mapping[str, Shape] = {
+    "RectangleLabels": "rectangle",
+    "PolygonLabels": "polygon",
+    "BrushLabels": "brush",
+    "EllipseLabels": "ellipse",
+    "KeyPointLabels": "keypoint",
+}
+_ANSWERS = ("Choices", "Rating", "Number")
+_NUMERIC = ("Rating", "Number")
+_SERVED_TAGS = frozenset({*_LABELLED_SHAPES, "Labels", *_ANSWERS})
+_FINGERPRINT_SCHEMA = 1
+_WHOLE = ("choices", "rating", "number")
+
+FRAMERATE = 24.0
+"""By which Label Studio counts frames where the configuration tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
     """One control that the model fills in.
 
-    name: where labels go (``from_name``). geometry_name: where rectangles go, the name of
-    the ``<Rectangle>`` for the pair, else name. to_name: the Image. data_key: the key of
-    the task's data with the picture's address, or with a list of them if is_list.
+    name: where labels go (``from_name``). geometry_name: where shapes go, the name of the
+    ``<Rectangle>`` or other shape for the pair, else name. to_name: the Image or Video.
+    data_key: the key of the task's data with its address, or with a list of them if is_list.
+    framerate: by which Label Studio counts a Video's frames.
     labels: fixed labels; dynamic_labels_key: key of the task's data with further ones.
     multiple: Choices that take several. per_item: Choices answered for each picture.
     values: those of a Rating or Number, None for other kinds.
@@ -71,11 +96,22 @@ class Control:
     per_item: bool = False
     options: ControlOptions = field(default_factory=ControlOptions)
     values: NumberRange | None = None
+    framerate: float | None = None
+
+    @property
+    def shape(self) -> Shape | None:
+        """What it draws; None where it asks for an answer about the whole picture."""
+        return None if self.kind in _WHOLE else _shape(self.kind)
 
     @property
     def draws(self) -> bool:
         """Whether it asks for regions, and not for an answer about the whole picture."""
-        return self.kind != "choices" and self.values is None
+        return self.shape is not None
+
+    @property
+    def paired(self) -> bool:
+        """Whether shapes and their labels are regions of two controls."""
+        return self.kind.endswith("+labels") and self.kind != "videorectangle+labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +169,12 @@ def parse_label_config(xml: str) -> LabelSpec:
         reason = _unserved_reason(element, tree)
         if reason:
             unserved[reason] = None
-        elif element.tag in _KINDS:
+        elif element.tag in _SERVED_TAGS:
             controls.append(_control(element, tree))
     labelled = {control.geometry_name for control in controls}
-    if any(name not in labelled for name in tree.rectangles.values()):
-        unserved["Rectangle without Labels"] = None
+    for tag, name in tree.shapes.values():
+        if name not in labelled:
+            unserved[f"{tag} without Labels"] = None
 
     count = Counter(control.name for control in controls)
     if twice := [name for name, times in count.items() if times > 1]:
@@ -158,22 +195,31 @@ def _unserved_reason(element: Element, tree: ConfigTree) -> str:
     tag = element.tag
     if tag == "Repeater":
         return tag
-    if tag not in _KINDS:
+    if tag in SHAPE_TAGS:
+        # Labels name what the first shape of an object draws; further shapes are people's.
+        return "" if required(element, "name") in _drawing(tree) else tag
+    if tag not in _SERVED_TAGS:
         if element.get("toName") is not None:
-            return "" if tag == "Rectangle" else tag
-        return tag if tag != "Image" and _is_object(element) else ""
-    image = tree.image_of(element)
-    if image is None:
+            return tag
+        return tag if tag not in ("Image", "Video") and _is_object(element) else ""
+    target = tree.image_of(element)
+    if target is None and tag == "Labels":
+        target = tree.video_of(element)
+    if target is None:
         return f"{tag} of another object than an Image"
-    if tag == "Labels" and image not in tree.rectangles:
-        return "Labels without Rectangle"
-    if tag in ("Choices", *_NUMERIC) and element.get("perRegion") == "true":
+    if tag == "Labels" and target not in tree.shapes:
+        return "Labels without a shape"
+    if tag in _ANSWERS and element.get("perRegion") == "true":
         return f"{tag} perRegion"
-    if tag in _NUMERIC and tree.picture_key(image)[1]:
+    if tag in _NUMERIC and tree.address_key(target)[1]:
         return f"{tag} of several pictures"
     if tag == "Choices" and element.find(".//Choice") is None and not element.get("value"):
         return "Choices without Choice"
     return ""
+
+
+def _drawing(tree: ConfigTree) -> set[str]:
+    return {name for _, name in tree.shapes.values()}
 
 
 def _pointed(element: Element, tree: ConfigTree) -> str | None:
@@ -190,15 +236,22 @@ def _is_object(element: Element) -> bool:
 
 
 def _control(element: Element, tree: ConfigTree) -> Control:
-    name, kind = required(element, "name"), _KINDS[element.tag]
-    image = tree.image_of(element) or ""
-    picture_key, is_list = tree.picture_key(image)
+    name = required(element, "name")
+    target = tree.image_of(element) or tree.video_of(element) or ""
+    address_key, is_list = tree.address_key(target)
+    tag, geometry_name = element.tag, name
+    if tag == "Labels":
+        shape_tag, geometry_name = tree.shapes[target]
+        kind = cast(Kind, f"{shape_tag.lower()}+labels")
+    else:
+        kind = cast(Kind, tag.lower())
+    is_video = target in tree.videos
     return Control(
         name=name,
         kind=kind,
-        geometry_name=tree.rectangles[image] if kind == "rectangle+labels" else name,
-        to_name=image,
-        data_key=picture_key,
+        geometry_name=geometry_name,
+        to_name=target,
+        data_key=address_key,
         is_list=is_list,
         labels=read_labels(name, element.iter("Choice" if kind == "choices" else "Label")),
         dynamic_labels_key=data_key(element, "value") if element.get("value") else None,
@@ -206,8 +259,28 @@ def _control(element: Element, tree: ConfigTree) -> Control:
         smart=element.get("smart") == "true",
         per_item=kind == "choices" and is_list and element.get("perItem") == "true",
         options=parse_options(name, element.attrib),
-        values=read_range(element) if element.tag in _NUMERIC else None,
+        values=read_range(element) if tag in _NUMERIC else None,
+        framerate=_framerate(tree.videos[target]) if is_video else None,
     )
+
+
+def _shape(kind: str) -> Shape:
+    return cast(Shape, kind.removesuffix("+labels").removesuffix("labels"))
+
+
+def _framerate(video: Element) -> float:
+    """Raises: LabelConfigInvalid for anything but a rate."""
+    given = video.get("framerate") or video.get("frameRate") or str(FRAMERATE)
+    try:
+        rate = float(given)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1000:
+        raise LabelConfigInvalid(
+            f"<Video> {video.get('name', '')!r} has framerate={given!r}.",
+            'Allowed: frames a second of the file, as in framerate="25".',
+        )
+    return rate
 
 
 def _fingerprint(controls: list[Control]) -> str:
@@ -235,6 +308,7 @@ def _fingerprint(controls: list[Control]) -> str:
             "extra": dict(control.options.extra),
             # Left out where there is none: the digest of such a configuration stays what it was.
             **({"values": asdict(control.values)} if control.values is not None else {}),
+            **({"framerate": control.framerate} if control.framerate is not None else {}),
         }
         for control in sorted(controls, key=lambda control: control.name)
         if not control.options.skip

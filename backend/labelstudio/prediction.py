@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.domain import UNNAMED, Boxes
+from backend.domain import UNNAMED, BoolArray, Boxes, FloatArray
 from backend.errors import UnknownName
 from backend.labelstudio.labelspec import Control, LabelSpec
 from backend.labelstudio.prediction_check import check_prediction
-from backend.labelstudio.regions import xyxy_px_to_percent
+from backend.labelstudio.shapes import write_shape
 
 __all__ = [
     "Found",
@@ -33,12 +33,16 @@ class FoundBoxes:
     """Boxes of one control on one picture.
 
     item_index: which picture of a valueList, None for a single picture.
-    boxes: label holds ``LabelName.value``, or ``UNNAMED``.
+    boxes: label holds ``LabelName.value``, or ``UNNAMED``. polygons_px, masks_hw: the forms
+    of the things in the boxes where the control draws such, (N, 2) x y and (h, w) over the
+    whole picture; none: the boxes themselves.
     """
 
     control: str
     item_index: int | None
     boxes: Boxes
+    polygons_px: tuple[FloatArray, ...] = ()
+    masks_hw: tuple[BoolArray, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def region_id(seed: str, control: str, item_index: int, index: int) -> str:
 
 def _control(spec: LabelSpec, part: Found) -> Control:
     if isinstance(part, FoundBoxes):
-        what, fitting = "rectangle control", [c for c in spec.active if c.draws]
+        what, fitting = "drawing control", [c for c in spec.active if c.draws]
     elif isinstance(part, FoundChoices):
         what, fitting = "Choices control", [c for c in spec.active if c.kind == "choices"]
     else:
@@ -144,8 +148,16 @@ def _one_answer_each(spec: LabelSpec, found: Sequence[Found]) -> list[Found]:
 def _box_regions(control: Control, part: FoundBoxes, at: int, new_id: str) -> list[dict[str, Any]]:
     """One region, or two of the same id for the pair; none for a box without area."""
     boxes = part.boxes
-    percent = xyxy_px_to_percent([float(edge) for edge in boxes.xyxy_px[at]], boxes.size_hw)
-    if percent is None:
+    if control.shape is None:
+        return []
+    geometry = write_shape(
+        control.shape,
+        boxes.xyxy_px[at],
+        boxes.size_hw,
+        part.polygons_px[at] if part.polygons_px else None,
+        part.masks_hw[at] if part.masks_hw else None,
+    )
+    if geometry is None:
         return []
     height, width = boxes.size_hw
     common: dict[str, Any] = {
@@ -158,16 +170,14 @@ def _box_regions(control: Control, part: FoundBoxes, at: int, new_id: str) -> li
     }
     if control.is_list:
         common["item_index"] = part.item_index or 0
-    geometry = {**percent, "rotation": 0}
     labels = [] if boxes.label[at] == UNNAMED else [boxes.label[at]]
 
     def region(from_name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
         return {**common, "from_name": from_name, "type": kind, "value": value}
 
-    if control.kind == "rectanglelabels":
-        value = {**geometry, "rectanglelabels": labels}
-        return [region(control.name, "rectanglelabels", value)]
-    pair = [region(control.geometry_name, "rectangle", dict(geometry))]
+    if not control.paired:
+        return [region(control.name, control.kind, {**geometry, control.kind: labels})]
+    pair = [region(control.geometry_name, control.shape, dict(geometry))]
     if labels:
         pair.append(region(control.name, "labels", {**geometry, "labels": labels}))
     return pair

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from backend.labelstudio.labelspec import Control, LabelSpec
@@ -19,7 +19,13 @@ _PREDICTION_KEYS = {"result", "score", "model_version"}
 _REGION_KEYS = {"id", "from_name", "to_name", "type", "score", "value"}
 _PICTURE_KEYS = {"original_width", "original_height", "image_rotation"}
 _ANSWERS = ("choices", "rating", "number")
-_GEOMETRY_KEYS = {"x", "y", "width", "height", "rotation"}
+_GEOMETRY_KEYS: Mapping[str, set[str]] = {
+    "rectangle": {"x", "y", "width", "height", "rotation"},
+    "ellipse": {"x", "y", "radiusX", "radiusY", "rotation"},
+    "keypoint": {"x", "y", "width"},
+    "polygon": {"points", "closed"},
+    "brush": {"format", "rle"},
+}
 
 
 def check_prediction(prediction: Any, spec: LabelSpec, data: Mapping[str, Any]) -> list[str]:
@@ -78,11 +84,12 @@ def _region(region: Any, spec: LabelSpec, data: Mapping[str, Any]) -> Iterator[s
     if not isinstance(value, Mapping):
         yield "value is an object"
         return
-    label_key = None if kind == "rectangle" else kind
-    geometry = _GEOMETRY_KEYS if control.draws else set()
+    label_key = None if kind == control.shape else kind
+    geometry = _GEOMETRY_KEYS[control.shape] if control.shape else set()
     yield from _keys("value", value, geometry | ({label_key} if label_key else set()))
-    if geometry:
-        yield from _geometry(region, value)
+    if control.shape:
+        yield from _picture(region)
+        yield from _SHAPES[control.shape](value)
     if control.values is not None:
         yield from _number(kind, value.get(kind), control.values)
     elif label_key:
@@ -94,8 +101,8 @@ def _kinds(spec: LabelSpec) -> dict[str, tuple[Control, str]]:
     """For each from_name its control and the type of region it takes."""
     kinds: dict[str, tuple[Control, str]] = {}
     for control in spec.active:
-        if control.kind == "rectangle+labels":
-            kinds.setdefault(control.geometry_name, (control, "rectangle"))
+        if control.paired:
+            kinds.setdefault(control.geometry_name, (control, str(control.shape)))
             kinds[control.name] = (control, "labels")
         else:
             kinds[control.name] = (control, control.kind)
@@ -115,13 +122,16 @@ def _item_index(index: Any, pictures: Any) -> Iterator[str]:
         yield f"item_index {index!r} is none of the task's {count} pictures"
 
 
-def _geometry(region: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[str]:
+def _picture(region: Mapping[str, Any]) -> Iterator[str]:
     for key in ("original_width", "original_height"):
         size = region.get(key)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             yield f"{key} is a whole number from 1"
     if not _is_number(region.get("image_rotation")) or region.get("image_rotation") != 0:
         yield "image_rotation is 0"
+
+
+def _rectangle(value: Mapping[str, Any]) -> Iterator[str]:
     if not _is_number(value.get("rotation")) or value.get("rotation") != 0:
         yield "rotation is 0"
     for start_key, length_key in (("x", "width"), ("y", "height")):
@@ -130,6 +140,56 @@ def _geometry(region: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[s
             yield f"{start_key} and {length_key} are finite numbers"
         elif start < 0 or length <= 0 or start + length > 100:
             yield f"{start_key} {start} and {length_key} {length} leave the picture or are empty"
+
+
+def _ellipse(value: Mapping[str, Any]) -> Iterator[str]:
+    if not _is_number(value.get("rotation")):
+        yield "rotation is a finite number"
+    for centre_key, radius_key in (("x", "radiusX"), ("y", "radiusY")):
+        centre, radius = value.get(centre_key), value.get(radius_key)
+        if not _is_number(centre) or not _is_number(radius):
+            yield f"{centre_key} and {radius_key} are finite numbers"
+        elif not (0 <= centre <= 100 and 0 < radius <= 100):
+            yield f"{centre_key} {centre} and {radius_key} {radius} leave the picture or are empty"
+
+
+def _key_point(value: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("x", "y", "width"):
+        if not _is_number(value.get(key)) or not 0 <= value[key] <= 100:
+            yield f"{key} is a number from 0 to 100"
+
+
+def _polygon(value: Mapping[str, Any]) -> Iterator[str]:
+    points = value.get("points")
+    if value.get("closed") is not True:
+        yield "closed is true"
+    if not isinstance(points, list) or len(points) < 3:
+        yield "points are at least three"
+    elif not all(
+        isinstance(point, list)
+        and len(point) == 2
+        and all(_is_number(edge) and 0 <= edge <= 100 for edge in point)
+        for point in points
+    ):
+        yield "points are pairs of numbers from 0 to 100"
+
+
+def _brush(value: Mapping[str, Any]) -> Iterator[str]:
+    rle = value.get("rle")
+    if value.get("format") != "rle":
+        yield "format is rle"
+    if not isinstance(rle, list) or not all(type(one) is int and 0 <= one <= 255 for one in rle):
+        yield "rle is a list of bytes"
+
+
+_SHAPES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "rectangle": _rectangle,
+    "ellipse": _ellipse,
+    "keypoint": _key_point,
+    "polygon": _polygon,
+    "brush": _brush,
+}
+"""What is wrong with the geometry of a region of each shape."""
 
 
 def _number(key: str, value: Any, allowed: NumberRange) -> Iterator[str]:
@@ -149,9 +209,9 @@ def _labels(key: str, labels: Any, allowed: set[str], control: Control) -> Itera
         yield f"{key} {unknown} are not labels of control {control.name!r}"
     if len(set(labels)) < len(labels):
         yield f"{key} names a label twice"
-    # Only a rectanglelabels region can be left for the annotator to name: elsewhere
-    # the region with the empty list would carry nothing at all.
-    if not labels and key != "rectanglelabels":
+    # Only a region that has a shape as well can be left for the annotator to name:
+    # elsewhere the region with the empty list would carry nothing at all.
+    if not labels and (control.paired or not control.draws):
         yield f"{key} is empty"
     if len(labels) > 1 and not control.multiple:
         yield f"{key} takes one label"
@@ -164,18 +224,19 @@ def _between(result: list[Mapping[str, Any]]) -> Iterator[str]:
     for region in result:
         kinds_of.setdefault(region["id"], set()).add(region["type"])
     for shared, kinds in kinds_of.items():
-        if len(kinds) > 1 and kinds != {"rectangle", "labels"}:
+        if len(kinds) > 1 and not (len(kinds) == 2 and "labels" in kinds):
             yield f"id {shared!r} is shared by {', '.join(sorted(kinds))}"
 
-    rectangles = {region["id"]: region for region in result if region["type"] == "rectangle"}
+    shapes = {region["id"]: region for region in result if region["type"] in _GEOMETRY_KEYS}
     answers: Counter[tuple[str, int]] = Counter()
     for region in result:
         if region["type"] == "labels":
-            rectangle = rectangles.get(region["id"])
-            if rectangle is None or any(
-                rectangle["value"][key] != region["value"][key] for key in _GEOMETRY_KEYS
+            shape = shapes.get(region["id"])
+            if shape is None or any(
+                shape["value"][key] != region["value"].get(key)
+                for key in _GEOMETRY_KEYS[shape["type"]]
             ):
-                yield f"labels {region['id']!r} have no rectangle of the same id and place"
+                yield f"labels {region['id']!r} have no shape of the same id and place"
         elif region["type"] in _ANSWERS:
             answers[(region["from_name"], region.get("item_index", 0))] += 1
     yield from (f"{name!r} is answered twice" for (name, _), n in answers.items() if n > 1)

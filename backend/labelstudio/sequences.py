@@ -13,10 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.labelstudio.regions import finite_number, xyxy_px_to_percent
-
-FRAMERATE = 24.0
-"""What Label Studio counts by where the configuration tells nothing."""
+from backend.labelstudio.numbers import finite_number
+from backend.labelstudio.percent import xyxy_px_to_percent
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,6 @@ def _legible(entry: Entry, spec: LabelSpec) -> bool:
     rectangles = [
         region
         for region in entry.result
-        if region.get("from_name") in places and region.get("type") not in _ANSWERS
+        if str(region.get("from_name")) in places and region.get("type") not in _ANSWERS
     ]
     return entry.whole and not any(region.get("image_rotation") for region in rectangles)

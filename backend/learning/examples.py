@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backend.domain import Boxes, FloatArray
+from backend.domain import BoolArray, Boxes, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,9 @@ class Example:
     rejected_xyxy_px: (M, 4) predicted boxes that a person deleted.
     choices, numbers: accepted answers by control. drawn_on: False where no box was asked
         for.
+    masks_hw: (h, w) of each box over the whole picture at some resolution, None where only
+        the box was drawn; empty where all are None. points_px: (N, 2) x y of key points by
+        label.
     """
 
     picture: str
@@ -26,3 +29,5 @@ class Example:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     drawn_on: bool = True
     numbers: Mapping[str, float] = field(default_factory=dict)
+    masks_hw: tuple[BoolArray | None, ...] = ()
+    points_px: Mapping[str, FloatArray] = field(default_factory=dict)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -17,6 +21,8 @@ from safetensors.numpy import load, save
 from backend.domain import Picture
 from backend.vision.backbones import Backbone
 from backend.vision.look import prepare
+
+log = structlog.get_logger(__name__)
 
 F16Array = npt.NDArray[np.float16]
 
@@ -28,6 +34,13 @@ SMALL_SIZES_PX = (320, 448)
 
 BATCH = 8
 
+_REVISION = 2
+"""Of what is kept: raised when pictures are prepared in another way."""
+
+LEFT_FREE_BYTES = 64 << 20
+"""Room that the cache leaves on its disk: for the embedded Redis, which needs it more."""
+
+_SAY_S = 60.0
 
 Taps = tuple[F16Array, ...]
 """Each (C, h, w), fine to coarse."""
@@ -106,14 +119,15 @@ def _taps(
 class FeatureCache:
     """Features on this machine's disk, bounded, least recently used first out.
 
-    folder: made when missing. max_bytes: of all files together.
+    folder: made when missing. max_bytes: of all files together. It is never what fills a
+    disk: it leaves ``LEFT_FREE_BYTES`` to others.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._written_bytes = max_bytes  # the first put looks at what is there
-        folder.mkdir(parents=True, exist_ok=True)
+        self._next_word_s = 0.0
 
     def get(
         self, picture: str, backbone_digest: str, *, small: bool = False, mirrored: bool = False
@@ -143,26 +157,45 @@ class FeatureCache:
         """Keep a picture's features; a disk that is full keeps nothing and harms nobody."""
         path = self._path(picture, backbone_digest, small, mirrored)
         partial = path.with_suffix(f".{os.getpid()}.part")
+        content = features.to_bytes()
         try:
-            path.parent.mkdir(exist_ok=True)
-            self._written_bytes += partial.write_bytes(features.to_bytes())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(self._folder).free - len(content) < LEFT_FREE_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._written_bytes += partial.write_bytes(content)
             partial.replace(path)
-        except OSError:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
+            self._tell(error)
             return
         # Listing the folder costs more than writing a file, so it is not done each time.
         if self._written_bytes > self._max_bytes / 20:
             self._trim()
             self._written_bytes = 0
 
+    def _tell(self, error: OSError) -> None:
+        """Say it once in a while: there are as many pictures as there are puts."""
+        now_s = time.monotonic()
+        if now_s >= self._next_word_s:
+            self._next_word_s = now_s + _SAY_S
+            log.warning(
+                "features_not_kept",
+                folder=str(self._folder),
+                reason=f"{error.strerror or error}. They are computed again when needed.",
+            )
+
     def _path(self, picture: str, backbone_digest: str, small: bool, mirrored: bool) -> Path:
         kind = f"{'small' if small else 'normal'}{'-mirrored' if mirrored else ''}"
-        return self._folder / picture[:2] / f"{picture}-{backbone_digest}-{kind}.safetensors"
+        return (
+            self._folder
+            / picture[:2]
+            / f"{picture}-{backbone_digest}-{kind}-{_REVISION}.safetensors"
+        )
 
     def _trim(self) -> None:
         entries: list[tuple[float, int, Path]] = []
-        for path in self._folder.glob("*/*.safetensors"):
+        for path in self._folder.glob("*/*"):
             with contextlib.suppress(OSError):  # another process may have removed it
                 stat = path.stat()
                 entries.append((stat.st_mtime, stat.st_size, path))

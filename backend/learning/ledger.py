@@ -32,7 +32,13 @@ MOST_DATA_CHARS = 64 * 1024
 """Longest value kept of a task's data, as JSON: addresses are shorter, embedded files not."""
 
 _SCHEMA = 1
-_KINDS = frozenset(("rectanglelabels", "rectangle", "labels", "choices", "rating", "number"))
+_SHAPES = ("rectangle", "polygon", "brush", "ellipse", "keypoint")
+_LABELLED = tuple(f"{shape}labels" for shape in _SHAPES)
+_ANSWERS = ("choices", "rating", "number")
+_KINDS = frozenset((*_SHAPES, *_LABELLED, "labels", "videorectangle", *_ANSWERS))
+
+MOST_VALUE_CHARS = 256 * 1024
+"""Longest value kept of one region, as JSON: some painted masks are longer."""
 _REGION_KEYS = (
     "id",
     "from_name",
@@ -45,8 +51,11 @@ _REGION_KEYS = (
     "original_height",
     "image_rotation",
 )
-_GEOMETRY_KEYS = ("x", "y", "width", "height", "rotation")
-_VALUE_KEYS = (*_GEOMETRY_KEYS, "rectanglelabels", "labels", "choices", "rating", "number")
+_GEOMETRY_KEYS = (
+    *("x", "y", "width", "height", "rotation", "radiusX", "radiusY"),
+    *("points", "closed", "format", "rle", "sequence", "framesCount", "duration"),
+)
+_VALUE_KEYS = (*_GEOMETRY_KEYS, *_LABELLED, "labels", *_ANSWERS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -121,7 +130,7 @@ class Ledger:
 
     def entries(self, project_id: str) -> list[Entry]:
         """All annotations, skipped ones included, by ascending id."""
-        return _entries(self.store.read(project_id))
+        return entries_of(self.store.read(project_id))
 
     def changes(self, project_id: str) -> Changes:
         """What a training would learn anew."""
@@ -141,11 +150,12 @@ def updated_us(updated_at: str) -> int:
 
 
 def slim(result: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rectangles and answers of a result, with what is needed to read them again."""
+    """Shapes and answers of a result, with what is needed to read them again."""
     kept = []
     for region in result:
-        value = region.get("value")
-        if region.get("type") not in _KINDS or not isinstance(value, Mapping):
+        kind, value = region.get("type"), region.get("value")
+        # Anybody may send it: a list, which no set can be asked for, is no kind either.
+        if not isinstance(kind, str) or kind not in _KINDS or not isinstance(value, Mapping):
             continue
         slimmed = {key: region[key] for key in _REGION_KEYS if key in region}
         slimmed["value"] = {key: value[key] for key in _VALUE_KEYS if key in value}
@@ -157,11 +167,12 @@ def _annotation_row(record: AnnotationRecord) -> AnnotationRow | None:
     if record.id is None or record.task_id is None:
         return None
     regions = slim(record.result)
+    kept = [region for region in regions if not _too_long(region)][:MOST_REGIONS]
     text = _json(
         {
             "schema": _SCHEMA,
-            "result": regions[:MOST_REGIONS],
-            "whole": len(regions) <= MOST_REGIONS,
+            "result": kept,
+            "whole": len(kept) == len(regions),
             "skipped": record.skipped,
             "ground_truth": record.ground_truth,
             "annotator": record.completed_by,
@@ -176,11 +187,15 @@ def _annotation_row(record: AnnotationRecord) -> AnnotationRow | None:
     )
 
 
+def _too_long(region: Mapping[str, Any]) -> bool:
+    return len(_json(region["value"])) > MOST_VALUE_CHARS
+
+
 def _shown_json(record: AnnotationRecord) -> bytes:
     if record.shown is None:
         return b""
     regions = slim(record.shown.result)
-    if len(regions) > MOST_REGIONS:
+    if len(regions) > MOST_REGIONS or any(map(_too_long, regions)):
         return b""
     return _json([record.shown.id, record.shown.model_version, regions])
 
@@ -202,7 +217,8 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _entries(rows: LedgerRows) -> list[Entry]:
+def entries_of(rows: LedgerRows) -> list[Entry]:
+    """Rows of the store, read. Raises: ValueError, KeyError, TypeError."""
     data_of = {task_id: json.loads(text) for task_id, text in rows.data_of.items()}
     return [_entry(row, data_of.get(row.task_id, {})) for row in rows.annotations]
 

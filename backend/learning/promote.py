@@ -11,14 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backend.domain import Boxes
-from backend.learning.examples import Example
 from backend.learning.matching import LOOSE, TIGHT, match
-from backend.learning.regression import Estimate
+
+if TYPE_CHECKING:  # they need torch, and the server reads what versions tell of themselves
+    from backend.learning.examples import Example
+    from backend.learning.regression import Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -60,6 +61,10 @@ class HeadVersions:
         """The version in use."""
         return self._store.current(project_id)
 
+    def ref(self, project_id: str, number: int) -> HeadRef:
+        """One version, ``NO_HEAD`` where it is not kept."""
+        return self._store.ref(project_id, number)
+
     def refs(self, project_id: str) -> list[HeadRef]:
         """All versions kept, newest first."""
         return self._store.refs(project_id)
@@ -67,7 +72,7 @@ class HeadVersions:
     def metas(self, project_id: str) -> dict[int, VersionMeta]:
         """What each version tells about itself, newest first."""
         found = self._store.metas(project_id)
-        return {number: _read_meta(found[number]) for number in sorted(found, reverse=True)}
+        return {number: read_meta(found[number]) for number in sorted(found, reverse=True)}
 
     def content(self, project_id: str, number: int) -> bytes:
         """A head's safetensors. Raises: UnknownName."""
@@ -79,7 +84,7 @@ class HeadVersions:
     def pictures(self, project_id: str, number: int) -> dict[str, tuple[str, Counts]]:
         """What a version was trained on, as in ``Learned``; empty where there is no such one."""
         found = self._store.pictures(project_id, number)
-        return {} if found is None else _read_pictures(found)
+        return {} if found is None else read_pictures(found)
 
     def publish(self, project_id: str, learned: Learned, *, instead_of: int) -> int:
         """Keep a head and use it from now on; its number, 0 where the pointer moved meanwhile."""
@@ -99,13 +104,13 @@ class HeadVersions:
         meta = self._store.meta(project_id, number) or b"{}"
         pictures = self._store.pictures(project_id, number) or b"{}"
         tensors = folder / f"head-{number}.safetensors"
-        told = {"digest": _digest(content), "meta": json.loads(meta)}
+        told = {"digest": digest_of(content), "meta": json.loads(meta)}
         told["pictures"] = json.loads(pictures)
         described = tensors.with_suffix(".json")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            tensors.write_bytes(content)
-            described.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+            _write(tensors, content)
+            _write(described, (json.dumps(told, indent=2) + "\n").encode())
         except OSError as error:
             raise RequestError(
                 f"{folder} cannot be exported to: {error}.", "Name a folder that can be written."
@@ -120,9 +125,9 @@ class HeadVersions:
         try:
             content = tensors.read_bytes()
             told = json.loads(tensors.with_suffix(".json").read_text("utf-8"))
-            fits = told["digest"] == _digest(content)
-            meta = _read_meta(json.dumps(told["meta"]).encode())
-            pictures = _read_pictures(json.dumps(told["pictures"]).encode())
+            fits = told["digest"] == digest_of(content)
+            meta = read_meta(json.dumps(told["meta"]).encode())
+            pictures = read_pictures(json.dumps(told["pictures"]).encode())
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             why = f"its .json has no {error}" if isinstance(error, KeyError) else error
             raise RequestError(
@@ -148,7 +153,7 @@ class HeadVersions:
             content=learned.content,
             meta=json.dumps(meta).encode(),
             pictures=json.dumps(pictures, separators=(",", ":")).encode(),
-            digest=_digest(learned.content),
+            digest=digest_of(learned.content),
             backbone_digest=learned.meta.backbone_digest,
             use=use,
             instead_of=instead_of,
@@ -159,11 +164,25 @@ class HeadVersions:
         return UnknownName(f"head of project {project_id}", str(number), [*known, "0"])
 
 
-def _digest(content: bytes) -> str:
+def _write(path: Path, content: bytes) -> None:
+    """The whole file or, after an error, none. Raises: OSError."""
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def digest_of(content: bytes) -> str:
+    """By which a head is known: a short hash of its bytes."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()[:_DIGEST_CHARS]
 
 
-def _read_meta(text: bytes) -> VersionMeta:
+def read_meta(text: bytes) -> VersionMeta:
+    """The record of a version. Raises: ValueError, KeyError, TypeError, AttributeError."""
     record = json.loads(text)
     if record.pop("schema", None) != _SCHEMA:
         raise ValueError(f"its record is not of schema {_SCHEMA}")
@@ -171,7 +190,8 @@ def _read_meta(text: bytes) -> VersionMeta:
     return VersionMeta(**record)
 
 
-def _read_pictures(text: bytes) -> dict[str, tuple[str, Counts]]:
+def read_pictures(text: bytes) -> dict[str, tuple[str, Counts]]:
+    """As in ``Learned``. Raises: as ``read_meta``."""
     return {
         picture: (row[0], Counts.from_row(row[1:])) for picture, row in json.loads(text).items()
     }

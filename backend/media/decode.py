@@ -11,6 +11,7 @@ import numpy as np
 from backend.domain import Picture, U8Array
 from backend.errors import MediaTooLarge, MediaUnreadable
 from backend.media.header import Header, broken, read_header
+from backend.media.png_data import refuse_surplus
 
 LONGEST_SIDE = 1_000_000
 """libpng refuses longer sides, OpenCV those beyond 2**20; told here in words."""
@@ -41,6 +42,8 @@ def decode_picture(
     """
     header = read_header(encoded)
     _check_size(header, max_pixels)
+    if header.format == "PNG":
+        refuse_surplus(encoded)
     divisor = _divisor(header, wanted_side_px)
     if header.format in ("JPEG", "BMP"):
         # The fourth byte of a BMP pixel is padding far more often than it is alpha.

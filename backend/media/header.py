@@ -18,6 +18,9 @@ FORMATS = ("JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF")
 MOST_SCANS = 200
 """Scans of a progressive JPEG; a camera writes about ten, each costs a pass over all pixels."""
 
+MOST_PARTS = 20_000
+"""Segments of a JPEG before its pixels, or chunks of a PNG; a file of 64 MiB needs 1000 and 8200."""
+
 _ORIENTATION_TAG = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"
 _OTHERS = (
@@ -126,10 +129,13 @@ def _jpeg(encoded: bytes) -> Header:
     size_hw: tuple[int, int] | None = None
     progressive = False
     at = 2
+    parts = 0
     while True:
         at = encoded.find(b"\xff", at)
         if at < 0:
             raise IndexError
+        if (parts := parts + 1) > MOST_PARTS:
+            raise broken("JPEG", f"more than {MOST_PARTS} segments stand before its pixels")
         marker = encoded[at + 1]
         if marker in (0x00, 0xFF):  # stuffing and fill bytes
             at += 1
@@ -161,7 +167,10 @@ def _png(encoded: bytes) -> Header:
     width, height = struct.unpack_from(">II", encoded, 16)
     orientation = 1
     at = 8
+    parts = 0
     while at + 8 <= len(encoded):
+        if (parts := parts + 1) > MOST_PARTS:
+            raise broken("PNG", f"it has more than {MOST_PARTS} chunks")
         length, name = struct.unpack_from(">I4s", encoded, at)
         if name == b"eXIf":
             orientation = _tiff_orientation(encoded[at + 8 : at + 8 + length])
@@ -225,8 +234,10 @@ def _tiff(encoded: bytes) -> Header:
         if tag in (256, 257):
             if tag in sizes:
                 raise broken("TIFF", "it announces its size twice")
+            if value is None:  # a decoder may read what we cannot
+                raise broken("TIFF", "it announces its size in an unusual form")
             sizes[tag] = value
-        elif tag == _ORIENTATION_TAG:
+        elif tag == _ORIENTATION_TAG and value is not None:
             orientation = value
     width, height = sizes.get(256, 0), sizes.get(257, 0)
     return Header("TIFF", (width, height) if 5 <= orientation <= 8 else (height, width))
@@ -235,14 +246,14 @@ def _tiff(encoded: bytes) -> Header:
 def _tiff_orientation(block: bytes) -> int:
     """Orientation of an Exif block; 1 where it is missing, broken or out of range."""
     try:
-        found = [value for tag, value in _ifd(block) if tag == _ORIENTATION_TAG]
+        found = [value for tag, value in _ifd(block) if tag == _ORIENTATION_TAG and value]
     except struct.error:
         return 1
-    return found[0] if found and 1 <= found[0] <= 8 else 1
+    return found[0] if found and found[0] <= 8 else 1
 
 
-def _ifd(block: bytes) -> Iterator[tuple[int, int]]:
-    """Tags of the first directory that hold one 16- or 32-bit number."""
+def _ifd(block: bytes) -> Iterator[tuple[int, int | None]]:
+    """Tags of the first directory with their 16- or 32-bit number, None where it is no such."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None:
         return
@@ -254,6 +265,8 @@ def _ifd(block: bytes) -> Iterator[tuple[int, int]]:
         if values == 1 and kind in (3, 4):
             (value,) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", block, at + 8)
             yield tag, value
+        else:
+            yield tag, None
 
 
 _READERS = {

@@ -13,6 +13,7 @@ from backend import __version__
 from backend.server import edge
 from backend.server.access import Access
 from backend.server.auth import BasicAuth
+from backend.server.limits import Limits
 from backend.server.link import StoreLink
 from backend.server.metrics import ServerMetrics
 from backend.server.overview import look
@@ -20,6 +21,7 @@ from backend.server.routes import (
     docs,
     explain,
     health,
+    home,
     jobs,
     metrics,
     predict,
@@ -27,6 +29,7 @@ from backend.server.routes import (
     versions,
     webhook,
 )
+from backend.server.same_origin import SameOrigin
 from backend.server.state import ServerState
 from backend.settings import Settings
 
@@ -39,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     settings.redis_url names the Redis. If it is away the application starts nevertheless,
     says DEGRADED, and recovers by itself.
     """
-    state = ServerState(settings, StoreLink(settings), ServerMetrics())
+    state = ServerState(settings, StoreLink(settings), ServerMetrics(), Limits(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,10 +65,11 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[
             Middleware(Access, metrics=state.metrics),
             Middleware(BasicAuth, settings=settings),
+            Middleware(SameOrigin),
         ],
     )
     app.state.server = state
     edge.install(app)
-    for module in (health, setup, predict, webhook, versions, explain, jobs, metrics, docs):
+    for module in (home, health, setup, predict, webhook, versions, explain, jobs, metrics, docs):
         app.include_router(module.router)
     return app

@@ -12,12 +12,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
+import anyio
 import pydantic_core
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from backend.errors import RequestError, RequestTooLarge
+from backend.errors import RequestError, RequestTooLarge, RequestTooSlow
 from backend.labelstudio.interaction import asked_context
+from backend.settings import Settings
 from backend.store.keys import project_id_of
 
 _INT64_MAX = 2**63 - 1
@@ -141,12 +143,24 @@ class WebhookBody(BaseModel):
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
+async def read_body(request: Request, settings: Settings) -> bytes:
     """The whole body, also of a chunked request.
 
-    Raises: RequestTooLarge beyond limit_bytes. As much again is read and dropped first: an
-    answer before the end of the body reaches few clients, most report a broken connection.
+    Raises: RequestTooSlow after REQUEST_TIMEOUT; RequestTooLarge beyond MAX_REQUEST_BYTES. As
+    much again is read and dropped first: an answer before the end of the body reaches few
+    clients, most report a broken connection.
     """
+    try:
+        with anyio.fail_after(settings.request_timeout_s):
+            return await _read(request, settings.request_bytes)
+    except TimeoutError:
+        raise RequestTooSlow(
+            f"The request body did not arrive within {settings.request_timeout_s:g} s.",
+            "Send it faster, or raise REQUEST_TIMEOUT.",
+        ) from None
+
+
+async def _read(request: Request, limit_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for chunk in request.stream():

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from backend.errors import BackendError, RequestError, StoreUnavailable
+from backend.errors import BackendError, RequestError, StoreUnavailable, TooManyCalls
 from backend.server.bodies import described
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,12 @@ async def _backend_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, BackendError):
         raise error
     log.warning("request_refused", error=error.code, what=error.what)
-    return error_reply(error.code, error.what, error.remedy, request.state.request_id, error.status)
+    reply = error_reply(
+        error.code, error.what, error.remedy, request.state.request_id, error.status
+    )
+    if isinstance(error, TooManyCalls):
+        reply.headers["Retry-After"] = str(error.retry_after_s)
+    return reply
 
 
 async def _redis_error(request: Request, error: Exception) -> Response:

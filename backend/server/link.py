@@ -25,6 +25,9 @@ from backend.store.fleet import Fleet
 from backend.store.ledgers import LedgerStore
 from backend.store.projects import ProjectStore
 
+REPLY_S = 3.0
+"""Silence after which Redis counts as hanging, so that a call can still be refused in time."""
+
 RETRY_S = 1.0
 """Least time between two attempts to reach a Redis that was away."""
 
@@ -89,7 +92,7 @@ class StoreLink:
         if self._refusal is not None and self._clock() - self._refused_at_s < RETRY_S:
             raise self._refusal
         try:
-            connection = connect(self._settings.redis_url)
+            connection = connect(self._settings.redis_url, reply_s=REPLY_S)
         except StoreUnavailable as error:
             self._refusal, self._refused_at_s = error, self._clock()
             raise

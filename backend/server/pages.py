@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-_STYLE = """
+STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 code, pre { font: 14px/1.5 ui-monospace, monospace; background: #f3f3f3; border-radius: 4px }
 code { padding: .1em .3em } pre { padding: .8em; overflow-x: auto }
@@ -27,7 +27,7 @@ def render_docs(openapi: Mapping[str, Any]) -> str:
     return "".join(
         [
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-            f"<style>{_STYLE}</style></head><body><h1>{title}</h1>",
+            f"<style>{STYLE}</style></head><body><h1>{title}</h1>",
             f"<p>{escape(info.get('description', ''))}</p>",
             '<p><a href="openapi.json">openapi.json</a> has the same for programs.</p>',
             *_operations(openapi),

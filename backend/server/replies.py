@@ -55,6 +55,10 @@ class HealthReply(BaseModel):
     trainers: int = Field(description="Living workers that train.")
     queues: dict[str, int] = Field(description="Jobs waiting, by queue.")
     device: str | None = Field(description="Devices of the ready workers.", examples=["cpu"])
+    runtimes: dict[str, str] = Field(
+        description="What computes the forward pass of each ready worker, by its name.",
+        examples=[{"here-0-1f2e": "openvino float32"}],
+    )
     backbone: str = Field(
         description="Network that predicts, by name; what BACKBONE says until a worker is ready.",
         examples=["mobilenet_v2"],
@@ -127,12 +131,22 @@ class JobReply(BaseModel):
     reason: str = Field(description="Why it failed, else empty.", examples=[""])
 
 
+class RetryReply(BaseModel):
+    """A job that is tried again; a training goes on under another id."""
+
+    id: str
+    status: str = Field(examples=["queued"])
+
+
 _TEXTS: Final = {
+    403: "A page of another site sent the call.",
     401: "Credentials are missing or wrong.",
     404: "There is no such thing.",
     405: "The route does not know this method.",
+    408: "The body did not arrive within REQUEST_TIMEOUT.",
     413: "The body is larger than MAX_REQUEST_BYTES, or has more than MAX_REQUEST_TASKS tasks.",
     422: "The request cannot be served; the reply says why and what to do.",
+    429: "More was asked for in a minute than one address may; Retry-After says when to ask again.",
     502: "Label Studio refused or failed when the worker asked it.",
     503: "Redis is away, or no worker is alive; the same call may succeed later.",
     504: "It is not done within the deadline; the work goes on, ask again.",

@@ -9,6 +9,7 @@ from typing import cast
 from fastapi import Request
 
 from backend.errors import BackendError
+from backend.server.limits import Limits
 from backend.server.link import StoreLink
 from backend.server.metrics import ServerMetrics
 from backend.settings import Settings
@@ -46,11 +47,12 @@ class ProjectProblems:
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """Settings, connection, counts and notes of one application."""
+    """Settings, connection, counts, limits and notes of one application."""
 
     settings: Settings
     link: StoreLink
     metrics: ServerMetrics
+    limits: Limits
     problems: ProjectProblems = field(default_factory=ProjectProblems)
 
 

@@ -1,4 +1,4 @@
-"""Opening Redis, with a check that its data is of our schema."""
+"""Opening Redis, whose data is then of our schema."""
 
 from __future__ import annotations
 
@@ -12,35 +12,33 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from backend.errors import StoreUnavailable
-from backend.store import keys
+from backend.store.migrations import bring_up, connection_name
 
 _CONNECT_TIMEOUT_S = 5.0
 _RETRIES = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
-def connect(url: str) -> redis.Redis:
-    """A client that answered a PING and whose data has our schema number.
+def connect(url: str, *, reply_s: float | None = None) -> redis.Redis:
+    """A client that answered a PING and whose data is of our schema, migrated where it was older.
 
     url: redis://, rediss:// or unix://. Replies are bytes. Blocking calls may block for
-    ever (no socket timeout), because waiting for jobs is done by blocking reads.
-    Raises: StoreUnavailable.
+    ever, because waiting for jobs is done by blocking reads. reply_s: silence after which a
+    command fails with redis.TimeoutError instead, for who never blocks and has a deadline.
+    Raises: StoreUnavailable; data of a newer schema is left as it is.
     """
-    client = redis.Redis.from_url(url, retry=Retry(_backoff(), _RETRIES), **_options(url))
+    # A connection that broke is worth another try; a Redis that is silent is not asked again.
+    retry = Retry(_backoff(), _RETRIES, supported_errors=(redis.ConnectionError,))
+    client = redis.Redis.from_url(url, retry=retry, **_options(url) | {"socket_timeout": reply_s})
     try:
         client.ping()
-        found = _schema_number(client)
+        bring_up(client, without_password(url))
     except redis.RedisError as error:
         client.close()
         raise unavailable(url, error) from error
-    if found != str(keys.SCHEMA).encode():
+    except StoreUnavailable:
         client.close()
-        raise StoreUnavailable(
-            f"Redis at {_without_password(url)} holds data of schema "
-            f"{found.decode(errors='replace')}, this version reads schema {keys.SCHEMA}.",
-            "Run the version that wrote it, or give this one an empty Redis: another "
-            "database number in REDIS_URL, or another DATA_DIR.",
-        )
+        raise
     return client
 
 
@@ -55,21 +53,19 @@ def connect_async(url: str) -> redis.asyncio.Redis:
 def unavailable(url: str, error: redis.RedisError) -> StoreUnavailable:
     """The error to raise, without the password that url may hold."""
     return StoreUnavailable(
-        f"Redis at {_without_password(url)} cannot be used: {error}.",
+        f"Redis at {without_password(url)} cannot be used: {error}.",
         "Check that it runs and that REDIS_URL is right; without REDIS_URL "
         "`python -m backend up` brings its own.",
     )
 
 
-def _schema_number(client: redis.Redis) -> bytes:
-    # SET NX first: of two processes at an empty Redis one writes, both read the same.
-    client.set(keys.SCHEMA_KEY, keys.SCHEMA, nx=True)
-    found: Any = client.get(keys.SCHEMA_KEY)
-    return bytes(found or b"")
-
-
 def _options(url: str) -> dict[str, Any]:
-    common: dict[str, Any] = {"decode_responses": False, "socket_timeout": None}
+    common: dict[str, Any] = {
+        "decode_responses": False,
+        "socket_timeout": None,
+        # Whoever migrates sees by it who still works on data of another schema.
+        "client_name": connection_name(),
+    }
     if url.startswith("unix:"):
         return common
     return {**common, "socket_connect_timeout": _CONNECT_TIMEOUT_S, "socket_keepalive": True}
@@ -79,7 +75,8 @@ def _backoff() -> ExponentialBackoff:
     return ExponentialBackoff(cap=_LONGEST_PAUSE_S, base=_FIRST_PAUSE_S)
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """The address as it may be told."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.port:

@@ -10,7 +10,6 @@ version takes the place of an older one that nobody has fetched yet.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import redis
 
 from backend.store import keys
+from backend.store.clock import SharedClock
 
 KEEP_S = 3600
 """How long it is remembered that a prediction was pushed or answered."""
@@ -184,10 +184,11 @@ class Claimed:
 
 
 class Deliveries:
-    """Who brings which prediction to Label Studio; times are seconds since the epoch."""
+    """Who brings which prediction to Label Studio; times are seconds since the epoch, Redis's."""
 
     def __init__(self, connection: redis.Redis) -> None:
         self._redis = connection
+        self._clock = SharedClock(connection)
         self._defer = connection.register_script(_HEAD + _DEFER)
         self._take_inline = connection.register_script(_HEAD + _TAKE_INLINE)
         self._claim = connection.register_script(_HEAD + _CLAIM)
@@ -232,7 +233,7 @@ class Deliveries:
         wanted = list(task_ids)
         if not wanted:
             return set()
-        now_s = time.time() if now_s is None else now_s
+        now_s = self._clock() if now_s is None else now_s
         arguments = [version, repr(asked_at_s), SEEN_AFTER_S, KEEP_S, repr(now_s), *wanted]
         return {int(task) for task in self._run(self._take_inline, project_id, arguments)}
 
@@ -270,7 +271,7 @@ class Deliveries:
         Their pusher died, or its reply was lost: whether Label Studio has them is unknown,
         ask it before pushing again.
         """
-        now_s = time.time() if now_s is None else now_s
+        now_s = self._clock() if now_s is None else now_s
         found = self._run(self._stale, project_id, [repr(now_s - older_than_s), repr(now_s)])
         text = [part.decode() for part in found]
         stale = []

@@ -57,13 +57,23 @@ class EmbeddedRedis:
     def start(self) -> str:
         """Start the server, wait until it answers, return its ``unix://`` address.
 
-        Raises: StoreUnavailable when no server is installed, data_dir is in use, or the
-        server ends instead of answering.
+        Raises: StoreUnavailable when no server is installed, data_dir is in use or cannot be
+        written, or the server ends instead of answering.
         """
         self.executable = find_executable()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        self._lock_fd = self._lock()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.chmod(0o700)
+            self._lock_fd = self._lock()
+            return self._started()
+        except OSError as error:
+            self.stop()
+            raise StoreUnavailable(
+                f"{self._folder} cannot be written: {error.strerror or error}.",
+                "Make room or set its permissions, or set DATA_DIR to another folder.",
+            ) from error
+
+    def _started(self) -> str:
         try:
             socket_path = self._socket_path()
             self._launch(socket_path)

@@ -33,12 +33,6 @@ end
 return infos
 """
 
-_LOST = """
-local clock = redis.call('TIME')
-local until_s = clock[1] + clock[2] / 1000000 - ARGV[1]
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. until_s)
-"""
-
 
 @dataclass(frozen=True)
 class WorkerInfo:
@@ -46,7 +40,8 @@ class WorkerInfo:
 
     name: unique, also its name in RQ. backbone: registry name, "" before it is loaded.
     reason: why its state is ``failed``, else "". jobs_done: since it started.
-    kind: which queues it empties.
+    kind: which queues it empties. runtime: what computes its forward pass, in which
+    precision, as ``openvino float32``; "" before it is ready.
     """
 
     name: str
@@ -58,6 +53,7 @@ class WorkerInfo:
     reason: str = ""
     jobs_done: int = 0
     kind: WorkerKind = "predict"
+    runtime: str = ""
 
 
 class Fleet:
@@ -68,7 +64,6 @@ class Fleet:
         self._where = [keys.fleet_beats(), keys.fleet_infos()]
         self._beat = connection.register_script(_BEAT)
         self._alive = connection.register_script(_ALIVE)
-        self._lost = connection.register_script(_LOST)
 
     def beat(self, worker: WorkerInfo) -> None:
         """Say that this worker lives; one round trip."""
@@ -90,14 +85,14 @@ class Fleet:
         infos = [WorkerInfo(**json.loads(text)) for text in found]
         return [info for info in infos if kind is None or info.kind == kind]
 
-    def lost(self, after_s: float) -> list[str]:
-        """Names of workers silent for longer, longest silence first."""
-        found: Any = self._lost(keys=self._where[:1], args=[after_s])
-        return [name.decode() for name in found]
+    def beats(self) -> dict[str, float]:
+        """When each worker that was not forgotten was heard last; one round trip."""
+        found: Any = self._redis.zrange(keys.fleet_beats(), 0, -1, withscores=True)
+        return {name.decode(): float(at_s) for name, at_s in found}
 
-    def publish_identity(self, identity: BackboneIdentity) -> None:
-        """Tell what the workers loaded."""
-        self._redis.set(keys.backbone_identity(), json.dumps(asdict(identity)))
+    def publish_identity(self, identity: BackboneIdentity, *, unless_told: bool = False) -> None:
+        """Tell what the workers loaded. unless_told: only where nothing is known."""
+        self._redis.set(keys.backbone_identity(), json.dumps(asdict(identity)), nx=unless_told)
 
     def identity(self) -> BackboneIdentity | None:
         """What the workers loaded, None before the first one was ready."""

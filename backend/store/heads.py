@@ -119,6 +119,10 @@ class HeadStore:
         """The head in use."""
         return read_ref(self._redis.get(keys.head_pointer(project_id)))
 
+    def ref(self, project_id: str, number: int) -> HeadRef:
+        """One head, ``NO_HEAD`` where it is not kept."""
+        return read_ref(self._redis.hget(keys.heads(project_id, "refs"), str(number)))
+
     def refs(self, project_id: str) -> list[HeadRef]:
         """All heads kept, newest first."""
         found: Any = self._redis.hvals(keys.heads(project_id, "refs"))

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 SCHEMA = 1
-"""Revision of what lies under the keys. Raise it when old data can no longer be read."""
+"""Revision of what lies under the keys. Raise it, with a step in ``migrations``, when old data
+can no longer be read as it is."""
 
-_PREFIX = f"lsb:{SCHEMA}:"
+_ALL = "lsb:"
 
-SCHEMA_KEY = "lsb:schema"
+
+def prefix(schema: int) -> str:
+    """How all names of data of a schema begin."""
+    return f"{_ALL}{schema}:"
+
+
+_PREFIX = prefix(SCHEMA)
+
+EVERY_NUMBERED = f"{_ALL}*:*"
+"""Pattern of the names of data of any schema, and of nothing else."""
+
+SCHEMA_KEY = f"{_ALL}schema"
 """Holds the number of the schema in use; outside the numbered prefix on purpose."""
+
+MIGRATION_LOCK = f"{_ALL}migrating"
+"""Held by the one process that brings an older store to a newer schema."""
 
 
 def project_id_of(project: str | int) -> str:
@@ -74,6 +89,21 @@ def backbone_turn() -> str:
 def counters() -> str:
     """All counters."""
     return f"{_PREFIX}counters"
+
+
+def pace() -> str:
+    """Pictures seen, by minute of the epoch."""
+    return f"{_PREFIX}counters:pace"
+
+
+def recent_predictions() -> str:
+    """Which tasks were predicted last."""
+    return f"{_PREFIX}predictions:recent"
+
+
+def acceptance() -> str:
+    """Per project: what people did with its predictions."""
+    return f"{_PREFIX}acceptance"
 
 
 def deliveries(project_id: str, part: str) -> str:
@@ -161,6 +191,11 @@ def refresh(project_id: str) -> str:
     return f"{_PREFIX}refresh:{project_id_of(project_id)}"
 
 
+def disk_full() -> str:
+    """Set while the embedded Redis cannot write to its disk: what users should know."""
+    return f"{_PREFIX}disk:full"
+
+
 def explanation(name: str) -> str:
     """A picture that shows where a method looked."""
     return f"{_PREFIX}explanation:{name}"
@@ -169,3 +204,8 @@ def explanation(name: str) -> str:
 def explaining(name: str) -> str:
     """Id of the job that draws that picture."""
     return f"{_PREFIX}explaining:{name}"
+
+
+def restoring() -> str:
+    """Beginning of the names of what is being restored and in nobody's sight yet."""
+    return f"{_PREFIX}restoring:"

@@ -237,22 +237,7 @@ class LedgerStore:
             for part in ("records", "shown", "tasks"):
                 pipe.hgetall(keys.ledger(project_id, part))
             records, shown, tasks = pipe.execute()
-        annotations = []
-        for name, value in sorted(records.items(), key=lambda item: int(item[0])):
-            order, task_id, counts, _at, record = value.split(b" ", 4)
-            annotations.append(
-                AnnotationRow(
-                    int(name),
-                    int(task_id),
-                    order.decode(),
-                    counts == b"1",
-                    record,
-                    shown.get(name, b""),
-                )
-            )
-        return LedgerRows(
-            annotations, {int(name): value.split(b" ", 1)[1] for name, value in tasks.items()}
-        )
+        return rows_of(records, shown, tasks)
 
     def changes(self, project_id: str) -> Changes:
         """What has changed since the last ``take_changes``."""
@@ -303,3 +288,25 @@ class LedgerStore:
         project_id = keys.project_id_of(project_id)
         names = [keys.ledger(project_id, part) for part in _PARTS] + [keys.ledger_due()]
         return script(keys=names, args=[project_id, *arguments])
+
+
+def rows_of(
+    records: Mapping[bytes, bytes], shown: Mapping[bytes, bytes], tasks: Mapping[bytes, bytes]
+) -> LedgerRows:
+    """The parts as Redis keeps them, read. Raises: ValueError, IndexError."""
+    annotations = []
+    for name, value in sorted(records.items(), key=lambda item: int(item[0])):
+        order, task_id, counts, _at, record = value.split(b" ", 4)
+        annotations.append(
+            AnnotationRow(
+                int(name),
+                int(task_id),
+                order.decode(),
+                counts == b"1",
+                record,
+                shown.get(name, b""),
+            )
+        )
+    return LedgerRows(
+        annotations, {int(name): value.split(b" ", 1)[1] for name, value in tasks.items()}
+    )

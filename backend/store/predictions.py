@@ -69,6 +69,13 @@ for i, key in ipairs(KEYS) do
 end
 """
 
+_FORGET = """
+-- KEYS: one outcome a task. Finished ones stay.
+for _, key in ipairs(KEYS) do
+  if redis.call('GETRANGE', key, 0, 0) == 'F' then redis.call('DEL', key) end
+end
+"""
+
 
 class PredictionCache:
     """Predictions of all projects, at most max_items finished and as many failed ones.
@@ -84,6 +91,7 @@ class PredictionCache:
         self._put = connection.register_script(_PUT)
         self._claim = connection.register_script(_CLAIM)
         self._release = connection.register_script(_RELEASE)
+        self._forget = connection.register_script(_FORGET)
 
     def get_many(self, task_keys: Sequence[str]) -> list[bytes | Failed | None]:
         """Per key the prediction as JSON bytes, the failure, or None; one round trip."""
@@ -125,6 +133,11 @@ class PredictionCache:
         found: Any = self._redis.mget([keys.claim(key) for key in task_keys])
         return [None if owner is None else owner.decode() for owner in found]
 
+    def forget_failures(self, task_keys: Sequence[str]) -> None:
+        """Let these be predicted anew where they failed; one round trip."""
+        if task_keys:
+            self._forget(keys=[keys.prediction(key) for key in task_keys])
+
     def release(
         self, task_keys: Sequence[str], job_id: str, within: Pipeline | None = None
     ) -> None:
@@ -151,6 +164,14 @@ def task_key(version: str, config_fingerprint: str, data: Mapping[str, Any]) -> 
     """Hex digest of all that a task's prediction depends on; the order of data is none of it."""
     text = json.dumps([version, config_fingerprint, data], sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def are_finished(connection: redis.Redis, task_keys: Sequence[str]) -> list[bool]:
+    """Per key whether its prediction is kept; one round trip."""
+    with connection.pipeline(transaction=False) as pipe:
+        for task_key in task_keys:
+            pipe.getrange(keys.prediction(task_key), 0, 0)
+        return [tag == _FINISHED for tag in pipe.execute()]
 
 
 def _encoded(outcome: Predicted | Failed) -> bytes:

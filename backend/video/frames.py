@@ -141,8 +141,8 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
             "AVI, Ogg, MPEG).",
             _REMEDY,
         )
-    # Read by OpenCV at each opening; the worker's own environment stays as it is set here.
-    os.environ[_OPTIONS] = _FILES_ALONE
+    # OpenCV reads it from the process at each opening.
+    os.putenv(_OPTIONS, _FILES_ALONE)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
         if not capture.isOpened():

@@ -23,8 +23,9 @@ from backend.vision.architectures import (
 )
 from backend.vision.choice import AUTO, EMBEDDED, PREFERRED, hint
 from backend.vision.classes import ClassMatcher, ClassName, imagenet_classes
-from backend.vision.openvino_runtime import chosen_runtime
+from backend.vision.kept_choices import KeptChoices
 from backend.vision.runtime import Runtime, RuntimeName, TorchRuntime
+from backend.vision.runtime_choice import chosen_runtime
 from backend.vision.weight_files import Weights, fit, load_weights, tensors_digest
 
 log = structlog.get_logger(__name__)
@@ -193,6 +194,7 @@ def load_backbone(
     weights: Path | None,
     device: str,
     runtime: RuntimeName = "auto",
+    choices: KeptChoices | None = None,
     *,
     tuned: bool = True,
     size_px: int | None = None,
@@ -201,21 +203,23 @@ def load_backbone(
 
     name: one of ``names()``, or ``auto``. weights: a file; None: those that come with the
         backend or with torchvision. device: auto, cpu, cuda or cuda:N. runtime: auto is
-        openvino on a CPU where it is installed and agrees with torch. tuned: see
-        TorchRuntime; without it torch runs. size_px: None for the network's own default.
+        openvino or torch. choices: where the fastest form on this machine is kept, which
+        is measured if it is not there; None: float32, openvino on a CPU where it is
+        installed and agrees with torch. tuned: see TorchRuntime; without it torch runs
+        plainly. size_px: None for the network's own default.
     Raises: UnknownName, WeightsUnavailable, ConfigError where the device or the runtime
         is not there.
     """
     where = find_device(device)
     architecture, found = _found(name, weights)
-    backbone = _assemble(architecture, found, where, tuned, size_px, runtime)
+    backbone = _assemble(architecture, found, where, tuned, size_px, runtime, choices)
     log.info(
         "backbone_loaded",
         backbone=architecture.name,
         weights=found.source,
         digest=backbone.identity.digest,
         device=str(where),
-        runtime=backbone.runtime.name,
+        runtime=backbone.runtime.form,
         size_px=backbone.size_px,
         threads=torch.get_num_threads(),
     )
@@ -275,13 +279,15 @@ def _assemble(
     tuned: bool,
     size_px: int | None,
     wanted: RuntimeName,
+    choices: KeptChoices | None = None,
 ) -> Backbone:
     model = architecture.build()
     model.load_state_dict(dict(weights.tensors), assign=True)
     trunk, head = architecture.cut(model)
-    plain = TorchRuntime(trunk, architecture.mean_rgb, architecture.std_rgb, device, tuned=tuned)
     side_px = size_px or architecture.size_px
-    runtime = chosen_runtime(plain, wanted if tuned else "torch", side_px)
+    plain = TorchRuntime(trunk, architecture.mean_rgb, architecture.std_rgb, device, tuned=tuned)
+    network = f"{architecture.name} {weights.digest}"
+    runtime = chosen_runtime(plain, wanted, side_px, network, choices) if tuned else plain
     classes = imagenet_classes()
     identity = BackboneIdentity(
         architecture.name,

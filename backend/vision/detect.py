@@ -82,9 +82,9 @@ def boxes_from_maps(
     """
     rule = boxes.get(options.box_rule or saliency.get(options.saliency).box_rule)
     found: list[list[Boxes]] = [[] for _ in pictures]
-    for question, values_hw in zip(questions, maps, strict=True):
-        drawn = rule(values_hw, pictures[question.row], options.extra)
-        found[question.row].append(_scored(drawn, question.named, labels))
+    drawn = rule(maps, [pictures[question.row] for question in questions], options.extra)
+    for question, boxes_of_map in zip(questions, drawn, strict=True):
+        found[question.row].append(_scored(boxes_of_map, question.named, labels))
     return [
         concat_boxes(parts, picture.size_hw).best(options.max_boxes, options.score_threshold)
         for parts, picture in zip(found, pictures, strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,9 @@ from backend.vision.backbones import Backbone, Features
 
 BLANK_LEVELS = 8
 """A picture whose values (0..255) differ by no more shows nothing: noise of a JPEG."""
+
+_SPARSE = 16
+"""Pixels from one to the next of those that are compared first, along either axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,12 @@ class Looked:
         """Of each picture, whether it is of more than one colour."""
         if not len(self):
             return []
-        # Row against row first: neighbours in memory are compared many at a time.
-        rows = self.images_u8.permute(0, 2, 3, 1).flatten(2)
-        shape = (len(self), -1, 3)
-        lightest = rows.amax(1).reshape(shape).amax(1)
-        darkest = rows.amin(1).reshape(shape).amin(1)
-        span = (lightest.int() - darkest.int()).amax(1)
-        return [levels > BLANK_LEVELS for levels in span.tolist()]
+        # Pixels that differ among a few differ among all: few pictures are read whole.
+        shown = _spans(self.images_u8[:, :, ::_SPARSE, ::_SPARSE]) > BLANK_LEVELS
+        unsure = (~shown).nonzero()[:, 0]
+        if len(unsure):
+            shown[unsure] = _spans(self.images_u8[unsure]) > BLANK_LEVELS
+        return [bool(one) for one in shown.tolist()]
 
     def select(self, index: Tensor) -> Looked:
         """The pictures at these positions (int64), which may repeat."""
@@ -61,21 +62,24 @@ class Looked:
         )
 
 
+def _spans(images_u8: Tensor) -> Tensor:
+    """(B,) int32: how far the values of the channel that varies most lie apart, in levels."""
+    lightest, darkest = images_u8.amax((2, 3)), images_u8.amin((2, 3))
+    return (lightest.int() - darkest.int()).amax(1)
+
+
 def prepare(picture: Picture, size_px: int) -> U8Array:
     """(S, S, 3) uint8: the picture resized to a square, its aspect not kept.
 
     A square of the whole picture shows the network every part of it; keeping the aspect
-    would cut off the sides or spend cells on padding. Safe in threads.
+    would cut off the sides or spend cells on padding. Every pixel counts, however much
+    smaller a side becomes. Safe in threads.
     """
-    smaller = min(picture.rgb_u8.shape[:2]) >= size_px
-    return np.ascontiguousarray(
-        cv2.resize(
-            picture.rgb_u8,
-            (size_px, size_px),
-            interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
-        ),
-        dtype=np.uint8,
-    )
+    # This view, channels_last to torch, is what its fast path for bytes takes: a third of
+    # the time of OpenCV's mean over areas.
+    image_u8 = torch.from_numpy(picture.rgb_u8)[None].permute(0, 3, 1, 2)
+    square = F.interpolate(image_u8, (size_px, size_px), mode="bilinear", antialias=True)
+    return np.ascontiguousarray(square[0].permute(1, 2, 0).numpy())
 
 
 def resized(images_u8: Tensor, size_px: int) -> Tensor:

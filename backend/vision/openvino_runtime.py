@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import sys
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import structlog
 import torch
 from torch import Tensor, nn
 
-from backend.errors import ConfigError
 from backend.vision.runtime import (
     LOW_PRECISION_TOLERANCE,
-    Runtime,
-    RuntimeName,
     TorchRuntime,
     check_picture,
     relative_error,
@@ -37,6 +35,10 @@ PROGRAMS_KEPT = 6
 Each holds the weights once more, in the order in which this processor reads them.
 """
 
+Precision = Literal["float32", "bfloat16"]
+
+_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
+
 _Size = tuple[int, int]
 
 
@@ -47,21 +49,39 @@ class OpenVinoRuntime:
     those of a batch do not, and an answer does not depend on who shares its batch. Each
     input size is compiled when it is first seen and compared with torch on a drawn
     picture; a size that fails, or that OpenVINO cannot compile, stays with torch.
-    torch_runtime: tuned or not, on a CPU. Raises: ImportError without openvino.
+    torch_runtime: tuned or not, in float32 on a CPU. precision: of the products; a size
+        at which bfloat16 fails is computed in float32, and so is every later one.
+    Raises: ImportError, OSError, RuntimeError without an openvino that runs here.
     """
 
-    def __init__(self, torch_runtime: TorchRuntime) -> None:
+    def __init__(self, torch_runtime: TorchRuntime, precision: Precision = "float32") -> None:
+        _core()
         self.name = "openvino"
+        self.precision: Precision = precision
         self.device = torch_runtime.device
         self._torch = torch_runtime
         self._threads = torch.get_num_threads()
-        self._try_bfloat16 = _multiplies_bfloat16()
         self._models: dict[bool, Any] = {}
         self._programs: OrderedDict[tuple[bool, _Size], _Program | None] = OrderedDict()
 
+    @property
+    def form(self) -> str:
+        """As ``openvino float32``."""
+        return openvino_form(self.precision)
+
+    def running_as(self, precision: Precision) -> OpenVinoRuntime:
+        """The same converted network, compiled for itself in this precision."""
+        other = copy.copy(self)
+        other.precision, other._programs = precision, OrderedDict()
+        return other
+
     def runs(self, side_px: int) -> bool:
-        """Whether pictures of this side are OpenVINO's: the self-test, once a side."""
-        return self._program((side_px, side_px), with_taps=False) is not None
+        """Whether this precision passes the self-test on pictures of this side."""
+        size_hw = (side_px, side_px)
+        program = self._checked(size_hw, with_taps=False)
+        if program is not None:
+            self._programs[(False, size_hw)] = program
+        return program is not None
 
     def cells(self, images_u8: Tensor) -> Tensor:
         program = self._program(_size_hw(images_u8), with_taps=False)
@@ -86,51 +106,53 @@ class OpenVinoRuntime:
     def _program(self, size_hw: _Size, *, with_taps: bool) -> _Program | None:
         key = (with_taps, size_hw)
         if key not in self._programs:
-            self._programs[key] = self._compiled_and_checked(size_hw, with_taps)
+            program = self._checked(size_hw, with_taps)
+            if program is None and self.precision != "float32":
+                self.precision = "float32"
+                program = self._checked(size_hw, with_taps)
+            self._programs[key] = program
             if len(self._programs) > PROGRAMS_KEPT:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
         return self._programs[key]
 
-    def _compiled_and_checked(self, size_hw: _Size, with_taps: bool) -> _Program | None:
+    def _checked(self, size_hw: _Size, with_taps: bool) -> _Program | None:
+        """The compiled form, None where it cannot be made or is not right."""
         picture = check_picture(size_hw)
-        exact = self._exact_outputs(picture, with_taps)
-        for precision in ("bf16", "f32") if self._try_bfloat16 else ("f32",):
-            try:
-                program = self._compiled(size_hw, with_taps, precision)
-            except _failures() as error:
-                log.warning(
-                    "openvino_not_used",
-                    reason=str(error),
-                    size_hw=size_hw,
-                    effect="torch computes this size: slower, same result",
-                )
-                return None
-            errors = [
-                relative_error(found, wanted)
-                for found, wanted in zip(program.run(picture), exact, strict=True)
-            ]
-            tolerance = FLOAT32_TOLERANCE if precision == "f32" else LOW_PRECISION_TOLERANCE
-            accepted = all(error <= tolerance for error in errors)  # a NaN is not
-            log.info(
-                "openvino_checked",
-                precision=precision,
+        try:
+            program = self._compiled(size_hw, with_taps)
+        except _failures() as error:
+            log.warning(
+                "openvino_not_used",
+                reason=str(error),
                 size_hw=size_hw,
-                taps=with_taps,
-                error=float(f"{max(errors):.2g}"),
-                accepted=accepted,
+                effect="torch computes this size: slower, same result",
             )
-            if accepted:
-                return program
-            if precision == "bf16":
-                self._try_bfloat16 = False
-        log.warning(
-            "openvino_not_used",
-            reason="its results differ from torch's on the check picture",
+            return None
+        exact = self._exact_outputs(picture, with_taps)
+        errors = [
+            relative_error(found, wanted)
+            for found, wanted in zip(program.run(picture), exact, strict=True)
+        ]
+        in_float32 = self.precision == "float32"
+        tolerance = FLOAT32_TOLERANCE if in_float32 else LOW_PRECISION_TOLERANCE
+        accepted = all(error <= tolerance for error in errors)  # a NaN is not
+        log.info(
+            "openvino_checked",
+            precision=self.precision,
             size_hw=size_hw,
-            effect="torch computes this size: slower, right",
+            taps=with_taps,
+            error=float(f"{max(errors):.2g}"),
+            accepted=accepted,
         )
-        return None
+        if in_float32 and not accepted:
+            log.warning(
+                "openvino_not_used",
+                reason="its results differ from torch's on the check picture",
+                size_hw=size_hw,
+                effect="torch computes this size: slower, right",
+            )
+        return program if accepted else None
 
     def _exact_outputs(self, picture: Tensor, with_taps: bool) -> list[Tensor]:
         # Through the doors without autocast, so that the measure is float32 on any machine.
@@ -141,14 +163,14 @@ class OpenVinoRuntime:
             cells, taps = self._torch.cells_and_taps_at(pixels)
             return [cells, *taps]
 
-    def _compiled(self, size_hw: _Size, with_taps: bool, precision: str) -> _Program:
+    def _compiled(self, size_hw: _Size, with_taps: bool) -> _Program:
         model = self._model(with_taps).clone()
         model.reshape([1, *size_hw, 3])
         options = {
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             # Pinned, two processes take the same core (Intel's support article 000058227).
             "ENABLE_CPU_PINNING": False,
         }
@@ -195,32 +217,9 @@ class _Program:
         return [torch.from_numpy(output) for output in outputs]
 
 
-def chosen_runtime(torch_runtime: TorchRuntime, wanted: RuntimeName, side_px: int) -> Runtime:
-    """The runtime that RUNTIME names, or torch where OpenVINO does not pass its self-test.
-
-    side_px: of the pictures that the self-test takes.
-    Raises: ConfigError where openvino is asked for and cannot run here.
-    """
-    on_cpu = torch_runtime.device.type == "cpu"
-    if wanted == "torch" or (wanted == "auto" and not on_cpu):
-        return torch_runtime
-    if not on_cpu:
-        raise ConfigError(
-            f"RUNTIME=openvino is for a CPU; this worker's device is {torch_runtime.device}.",
-            "Set RUNTIME=auto, or DEVICE=cpu.",
-        )
-    try:
-        _openvino()
-        runtime = OpenVinoRuntime(torch_runtime)
-    except (ImportError, OSError, RuntimeError) as error:  # not there, or not for this machine
-        if wanted == "openvino":
-            raise ConfigError(
-                f"RUNTIME=openvino, but the package cannot be used here: {error}.",
-                "Install it with `pip install openvino`, or set RUNTIME=auto.",
-            ) from error
-        log.info("openvino_not_here", reason=str(error), effect="torch runs: slower")
-        return torch_runtime
-    return runtime if runtime.runs(side_px) else torch_runtime
+def openvino_form(precision: Precision) -> str:
+    """What OpenVinoRuntime calls itself in this precision."""
+    return f"openvino {precision}"
 
 
 def _size_hw(images_u8: Tensor) -> _Size:
@@ -242,7 +241,8 @@ def _core() -> Any:
     return _openvino().Core()
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
+    """Whether OpenVINO does so on this processor. Raises: as OpenVinoRuntime."""
     # What OpenVINO names here the processor does in hardware (AVX-512 or AMX), not in steps.
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 

@@ -63,13 +63,15 @@ def ask_for(looked: Looked, label: LabelQuery | None) -> list[Question]:
 
 def target_of(rows: Looked, classes: Sequence[tuple[int, ...]]) -> Target:
     """The likeliest of each row's classes (of all classes where it has none), by probability."""
-    allowed = torch.ones_like(rows.logits, dtype=torch.bool)
-    for row, chosen in enumerate(classes):
-        if chosen:
-            allowed[row] = False
-            allowed[row, list(chosen)] = True
-    count = min(LIKELIEST, rows.logits.shape[1])
-    top = rows.logits.masked_fill(~allowed, -torch.inf).topk(count, 1)
+    logits = rows.logits
+    if any(classes):
+        allowed = torch.ones_like(logits, dtype=torch.bool)
+        for row, chosen in enumerate(classes):
+            if chosen:
+                allowed[row] = False
+                allowed[row, list(chosen)] = True
+        logits = logits.masked_fill(~allowed, -torch.inf)
+    top = logits.topk(min(LIKELIEST, logits.shape[1]), 1)
     return Target(top.indices, torch.softmax(top.values, 1))
 
 

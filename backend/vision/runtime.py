@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
 import sys
@@ -19,18 +20,24 @@ from backend.vision.taps import Tapped, tapped
 log = structlog.get_logger(__name__)
 
 LOW_PRECISION_TOLERANCE = 0.03
-"""Largest relative error (Frobenius norm over the cells) at which bfloat16 is used."""
+"""Largest relative error (Frobenius norm over the cells) at which 16-bit numbers are used."""
 
 _CHECK_SIDE_PX = 224
 
+_CPU_INFO = Path("/proc/cpuinfo")
 
 RuntimeName = Literal["auto", "torch", "openvino"]
 
 
 class Runtime(Protocol):
-    """Runs a frozen trunk."""
+    """Runs a frozen trunk. name: torch or openvino."""
 
     name: str
+
+    @property
+    def form(self) -> str:
+        """Name, precision and, where there is a choice, memory order, for people and files."""
+        ...
 
     def cells(self, images_u8: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 RGB on any device to (B, C, h, w) float32 on the runtime's."""
@@ -54,11 +61,10 @@ class Runtime(Protocol):
 
 
 class TorchRuntime:
-    """PyTorch, eager.
+    """PyTorch, eager, in float32 unless ``running_as`` says otherwise.
 
-    tuned: convolutions with their batch normalisation folded in, channels_last, memory
-        kept between calls, and reduced precision where the device multiplies it in
-        hardware and a check against float32 passes. False: plain float32.
+    tuned: convolutions with their batch normalisation folded in, channels_last, and memory
+        kept between calls. False: the network as it comes.
     The same parameters serve every method; none of them wants a gradient.
     mean_u8, std_u8: (3, 1, 1) float32, what ``normalised`` takes away and divides by.
     """
@@ -74,21 +80,52 @@ class TorchRuntime:
     ) -> None:
         self.name = "torch"
         self.device = device
+        self.precision = torch.float32
+        self.memory_format = torch.channels_last if tuned else torch.preserve_format
         trunk = trunk.eval().requires_grad_(False)
         if tuned:
             trunk = fold_batch_norm(trunk)
             if device.type == "cpu":
                 keep_freed_memory()
-        self.trunk = trunk.to(device)
-        if tuned:
-            # Module.to is typed without the keyword that it has.
-            cast(Any, self.trunk).to(memory_format=torch.channels_last)
+        self.trunk = _ordered(trunk.to(device), self.memory_format)
         self.mean_u8 = 255 * torch.tensor(mean_rgb, device=device).view(3, 1, 1)
         self.std_u8 = 255 * torch.tensor(std_rgb, device=device).view(3, 1, 1)
         self._tapped: fx.GraphModule | None = None
-        self.precision: torch.dtype = torch.float32
-        if tuned:
-            self.precision = self._checked_precision()
+
+    @property
+    def form(self) -> str:
+        """As ``torch float32 channels_last``."""
+        return torch_form(self.precision, self.memory_format)
+
+    def running_as(
+        self, precision: torch.dtype, memory_format: torch.memory_format
+    ) -> TorchRuntime:
+        """The same network in another form, itself if nothing changes.
+
+        precision: of what torch's autocast lowers. The parameters are copied where their
+        order in memory changes, else shared.
+        """
+        if (precision, memory_format) == (self.precision, self.memory_format):
+            return self
+        other = copy.copy(self)
+        if memory_format != self.memory_format:
+            other.trunk = _ordered(copy.deepcopy(self.trunk), memory_format)
+            other._tapped = None
+        other.precision, other.memory_format = precision, memory_format
+        return other
+
+    def agrees(self, precision: torch.dtype) -> bool:
+        """Whether cells in this precision are within tolerance of float32 on a drawn picture."""
+        if precision == torch.float32:
+            return True
+        picture = check_picture().to(self.device)
+        exact = self.running_as(torch.float32, self.memory_format).cells(picture)
+        error = relative_error(self.running_as(precision, self.memory_format).cells(picture), exact)
+        accepted = error <= LOW_PRECISION_TOLERANCE  # a NaN is not
+        log.info(
+            "precision_checked", dtype=str(precision), error=round(error, 5), accepted=accepted
+        )
+        return accepted
 
     def cells(self, images_u8: Tensor) -> Tensor:
         with torch.inference_mode(), self._autocast(self.precision):
@@ -114,25 +151,26 @@ class TorchRuntime:
 
     def normalised(self, images_u8: Tensor) -> Tensor:
         on_device = images_u8.to(self.device, non_blocking=True)
-        return on_device.to(torch.float32).sub_(self.mean_u8).div_(self.std_u8)
+        pixels = on_device.to(torch.float32, memory_format=self.memory_format)
+        return pixels.sub_(self.mean_u8).div_(self.std_u8)
 
     def _autocast(self, precision: torch.dtype) -> AbstractContextManager[object]:
         if precision == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=precision)
 
-    def _checked_precision(self) -> torch.dtype:
-        wanted = low_precision(self.device)
-        if wanted is None:
-            return torch.float32
-        picture = check_picture().to(self.device)
-        exact = self.cells(picture)
-        with torch.inference_mode(), self._autocast(wanted):
-            fast = self.trunk(self.normalised(picture)).float()
-        error = relative_error(fast, exact)
-        accepted = error <= LOW_PRECISION_TOLERANCE  # a NaN is not
-        log.info("precision_checked", dtype=str(wanted), error=round(error, 5), accepted=accepted)
-        return wanted if accepted else torch.float32
+
+def _ordered(trunk: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    if memory_format != torch.preserve_format:
+        # Module.to is typed without the keyword that it has.
+        cast(Any, trunk).to(memory_format=memory_format)
+    return trunk
+
+
+def torch_form(precision: torch.dtype, memory_format: torch.memory_format) -> str:
+    """What TorchRuntime calls itself in this form."""
+    order = "" if memory_format == torch.preserve_format else f" {memory_format}"
+    return f"torch {precision}{order}".replace("torch.", "")
 
 
 def fold_batch_norm(trunk: nn.Module) -> nn.Module:
@@ -165,17 +203,21 @@ def fold_batch_norm(trunk: nn.Module) -> nn.Module:
 
 
 def low_precision(device: torch.device) -> torch.dtype | None:
-    """The 16-bit type that this device multiplies in hardware, None if float32 is best."""
+    """The 16-bit type that this device multiplies in hardware, None where there is none."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if _cpu_multiplies_bfloat16() else None
+    flags = processor().get("flags", "").split()
+    return torch.bfloat16 if {"amx_bf16", "avx512_bf16"} & set(flags) else None
 
 
 @functools.lru_cache(maxsize=1)
-def _cpu_multiplies_bfloat16() -> bool:
-    # AMX only: with AVX-512's bf16 instructions autocast was slower than float32.
-    description = Path("/proc/cpuinfo")
-    return description.is_file() and "amx_bf16" in description.read_text("ascii", "replace")
+def processor() -> dict[str, str]:
+    """What Linux tells of the first processor, by its names (``model name``, ``flags``, ...)."""
+    if not _CPU_INFO.is_file():
+        return {}
+    first, _, _ = _CPU_INFO.read_text("utf-8", "replace").partition("\n\n")
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 @functools.lru_cache(maxsize=1)
@@ -183,7 +225,9 @@ def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory, once a process and before the first forward pass.
 
     By default it hands every activation back to the kernel, and the page faults of
-    getting it again cost more than the arithmetic of large batches.
+    getting it again cost more than the arithmetic of large batches. Not part of the
+    self-test at start: it holds for the whole process and cannot be taken back to compare,
+    and it was never slower (docs/performance.md).
     """
     if sys.platform != "linux":
         return

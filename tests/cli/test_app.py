@@ -81,6 +81,12 @@ def test_parts_without_redis_point_to_up(name: str) -> None:
     assert "python -m backend up" in told.stderr
 
 
+def test_a_machine_without_any_worker_is_refused() -> None:
+    told = run("worker", REDIS_URL="redis://127.0.0.1:1/0", WORKERS="0", TRAIN_WORKERS="0")
+    assert told.returncode == 2
+    assert "WORKERS and TRAIN_WORKERS are both 0" in told.stderr
+
+
 @pytest.mark.slow
 def test_a_redis_that_is_away_is_one_message() -> None:
     told = run("worker", REDIS_URL="redis://user:hunter2@127.0.0.1:1/0")

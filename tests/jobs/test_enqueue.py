@@ -4,17 +4,18 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import redis
 
 from backend.domain import BackboneIdentity, Failed
 from backend.errors import JobNotFound, LabelConfigInvalid
-from backend.jobs.claims import CLAIM_TTL_S, jobs_at_work, new_job_id
-from backend.jobs.enqueue import Dispatcher
+from backend.jobs.claims import CLAIM_TTL_S
+from backend.jobs.enqueue import Dispatcher, PredictCall
 from backend.jobs.versions import backbone_identity, model_version
 from backend.jobs.wait import Watch
-from backend.settings import load_settings
+from backend.settings import Settings, load_settings
 from backend.store.connection import connect_async
 from backend.store.fleet import Fleet
 from backend.store.heads import NO_HEAD, HeadRef
@@ -118,14 +119,6 @@ def test_watch_reads_on_after_a_retry_and_ends_at_the_deadline() -> None:
     assert Watch({}).over
 
 
-def test_jobs_at_work(connection: redis.Redis) -> None:
-    connection.hset("rq:job:waits", "status", "queued")
-    connection.hset("rq:job:done", "status", "finished")
-    fresh, old = new_job_id("predict", 100.0), new_job_id("predict", 50.0)
-    found = jobs_at_work(connection, ["waits", "done", "gone", fresh, old], now_s=101.0)
-    assert found == {"waits", fresh}
-
-
 def test_no_tasks(road: Road) -> None:
     assert road.predict(road.call([])) == []
     assert road.waiting() == 0
@@ -189,11 +182,10 @@ def test_what_an_ended_job_left_is_taken_over(road: Road) -> None:
     ticket = road.dispatcher.begin(call)
     (job_id,) = ticket.own_jobs
     road.connection.delete(f"rq:job:{job_id}", "rq:queue:predict")
-    late = Dispatcher(road.settings, road.connection, now_s=lambda: time.time() + 60)
-    again = late.begin(call)
+    again = road.dispatcher.begin(call)
     assert len(again.own_jobs) == 1
     road.work()
-    assert late.finish(again) != [None]
+    assert road.dispatcher.finish(again) != [None]
 
 
 def test_waiting_ends_with_the_last_job(road: Road) -> None:
@@ -305,3 +297,14 @@ def test_predictions_carry_the_version_that_setup_tells(road: Road) -> None:
     (reply,) = road.predict(road.call(road.pictures.add(1)))
     assert reply is not None
     assert json.loads(reply)["model_version"] == version
+
+
+def test_a_call_counts_as_asked_when_it_came_in(
+    connection: redis.Redis, settings: Callable[..., Settings]
+) -> None:
+    """However long Redis kept us waiting since: Label Studio decided before what it lacks."""
+    keyed = settings(label_studio_api_key="key")
+    dispatcher = Dispatcher(keyed, connection, now_s=lambda: 1000.0)
+    call = PredictCall("1", RECTANGLES, (), "predict")
+    assert dispatcher.begin(call, time.monotonic() - 50.0).asked_at_s <= 950.0
+    assert 999.0 < dispatcher.begin(call).asked_at_s <= 1000.0

@@ -8,6 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 
+import pytest
+
+from backend.jobs import kept
 from backend.jobs.kept import KeptChild, pause_after
 
 
@@ -40,3 +43,23 @@ def test_a_dead_child_is_told_once_and_started_again(until: Callable[..., None])
     assert child.pid is None
     assert child.poll() is None, "an ended child stays ended"
     assert child.pid is None
+
+
+def test_what_waits_for_its_start_can_be_hurried(
+    until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "FIRST_PAUSE_S", 1000.0)
+    monkeypatch.setattr(kept, "LONGEST_PAUSE_S", 1000.0)
+    child = KeptChild("quitter", lambda: [sys.executable, "-c", ""], dict(os.environ))
+    child.start()
+    for _ in range(2):  # the second quick death is answered by a pause
+        until(lambda: child.poll() is not None)
+    child.poll()
+    assert child.pid is None
+    child.hurry()
+    child.poll()
+    assert child.pid is not None
+    child.end(time.monotonic())
+    child.hurry()
+    child.poll()
+    assert child.pid is None, "an ended child stays ended"

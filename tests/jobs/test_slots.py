@@ -33,6 +33,7 @@ from backend.settings import load_settings
         ({"device": "cpu"}, 2, 2, [("cpu", 1), ("cpu", 1)]),
         ({"device": "cuda:1"}, 2, 4, [("cuda:1", 4)]),
         ({"device": "cuda", "workers": 1}, 2, 4, [("cuda:0", 4)]),
+        ({"workers": 0}, 2, 4, []),
     ],
     ids=str,
 )
@@ -54,7 +55,7 @@ def test_workers_that_train_stand_beside_the_others(
     gpus: int, wanted: dict[str, Any], expected: list[tuple[str, int]]
 ) -> None:
     settings = load_settings(workers=2, **wanted)
-    slots = plan_train_slots(settings, plan_slots(settings, gpus, 4))
+    slots = plan_train_slots(settings, gpus, len(plan_slots(settings, gpus, 4)))
     assert [(slot.device, slot.number) for slot in slots] == expected
     assert all((slot.kind, slot.threads) == ("train", 1) for slot in slots)
 

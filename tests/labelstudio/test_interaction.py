@@ -225,6 +225,6 @@ def test_smart_points_are_read_and_change_no_prediction() -> None:
     assert spec.fingerprint == plain.fingerprint
     by_hand = spec_of(POINTS.replace(' smart="true"', ""), BOXES)
     assert by_hand.pointers == {}
-    assert by_hand.unserved == ("KeyPointLabels",)
+    assert [control.kind for control in by_hand.controls] == ["keypointlabels", "rectanglelabels"]
     with pytest.raises(LabelConfigInvalid):
         spec_of(POINTS)  # nothing could take an answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backend.errors import LabelConfigInvalid
-from backend.labelstudio.configtree import CONFIG_CHARS
+from backend.labelstudio.configtree import CONFIG_CHARS, MOST_LEVELS
 from backend.labelstudio.labelspec import Control, LabelName, parse_label_config
 from backend.labelstudio.ranges import NumberRange
 
@@ -188,10 +188,13 @@ def test_options_travel_and_skip_leaves_a_control_to_people() -> None:
 @pytest.mark.parametrize(
     ("extra", "unserved"),
     [
-        ('<Polygon name="p" toName="img"/><Polygon name="q" toName="img"/>', ("Polygon",)),
+        (
+            '<Polygon name="p" toName="img"/><Polygon name="q" toName="img"/>',
+            ("Polygon", "Polygon without Labels"),
+        ),
         (
             '<Video name="v" value="$v"/><VideoRectangle name="vr" toName="v"/>',
-            ("Video", "VideoRectangle"),
+            ("VideoRectangle without Labels",),
         ),
         (
             '<Choices name="c" toName="img" perRegion="true"><Choice value="a"/></Choices>',
@@ -206,7 +209,7 @@ def test_options_travel_and_skip_leaves_a_control_to_people() -> None:
         ),
         (
             '<Labels name="l" toName="img"><Label value="a"/></Labels>',
-            ("Labels without Rectangle",),
+            ("Labels without a shape",),
         ),
         ('<Rectangle name="r" toName="img"/>', ("Rectangle without Labels",)),
         (
@@ -258,7 +261,7 @@ def test_first_image_of_several_to_names() -> None:
         ("<View>\x00</View>", "is not XML"),
         ("<View>\ud800</View>", "is not XML"),
         ("<View/>", "no control that can be served"),
-        (view(IMAGE, '<Polygon name="p" toName="img"/>'), "(found: Polygon)"),
+        (view(IMAGE, '<Polygon name="p" toName="img"/>'), "(found: Polygon without Labels)"),
         (view(BOXES), "toName='img'"),
         (view(IMAGE, BOXES.replace('toName="img"', "")), "has no toName"),
         (view(IMAGE, BOXES.replace('name="rl"', "")), "has no name"),
@@ -293,10 +296,15 @@ def test_refusals_say_what(xml: str, says: str) -> None:
     assert caught.value.remedy
 
 
-def test_deep_nesting_is_no_recursion() -> None:
-    depth = 20_000
-    xml = "<View>" * depth + IMAGE + BOXES + "</View>" * depth
-    assert len(parse_label_config(xml).controls) == 1
+def test_nesting_is_bounded() -> None:
+    def nested(levels: int) -> str:
+        # The Label inside the control is the deepest element.
+        return "<View>" * (levels - 2) + IMAGE + BOXES + "</View>" * (levels - 2)
+
+    assert len(parse_label_config(nested(MOST_LEVELS)).controls) == 1
+    for levels in (MOST_LEVELS + 1, 20_000):
+        with pytest.raises(LabelConfigInvalid, match="nests deeper than 100 levels"):
+            parse_label_config(nested(levels))
 
 
 def fingerprint(*parts: str) -> str:
@@ -364,3 +372,67 @@ def test_fingerprint_tells_apart_what_changes_predictions() -> None:
 def test_fingerprint_is_stable_over_releases() -> None:
     # A changed value here means that every stored prediction is made again: do it knowingly.
     assert fingerprint(IMAGE, BOXES) == "a42388573d9552dbbd174ce35d63fbb2"
+
+
+SHAPES = ("Rectangle", "Polygon", "Brush", "Ellipse", "KeyPoint")
+
+
+@pytest.mark.parametrize("tag", SHAPES)
+def test_every_shape_of_an_image_is_served(tag: str) -> None:
+    label = '<Label value="a"/>'
+    (own,) = parse_label_config(
+        view(IMAGE, f'<{tag}Labels name="s" toName="img">{label}</{tag}Labels>')
+    ).controls
+    assert (own.kind, own.shape, own.paired) == (f"{tag.lower()}labels", tag.lower(), False)
+    assert own.geometry_name == own.name == "s"
+    (pair,) = parse_label_config(
+        view(
+            IMAGE,
+            f'<{tag} name="g" toName="img"/>',
+            f'<Labels name="l" toName="img">{label}</Labels>',
+        )
+    ).controls
+    assert (pair.kind, pair.shape, pair.paired) == (f"{tag.lower()}+labels", tag.lower(), True)
+    assert (pair.name, pair.geometry_name) == ("l", "g")
+
+
+def test_a_rectangle_takes_the_labels_before_other_shapes() -> None:
+    spec = parse_label_config(
+        view(
+            IMAGE,
+            '<Polygon name="p" toName="img"/><Rectangle name="r" toName="img"/>',
+            '<Labels name="l" toName="img"><Label value="a"/></Labels>',
+        )
+    )
+    assert [control.kind for control in spec.controls] == ["rectangle+labels"]
+    assert spec.unserved == ("Polygon",)
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"), [("", 24.0), ('framerate="25"', 25.0), ('frameRate="29.97"', 29.97)]
+)
+def test_a_video_is_served_with_its_rate(written: str, rate: float) -> None:
+    (control,) = parse_label_config(
+        view(
+            f'<Video name="v" value="$video" {written}/>',
+            '<VideoRectangle name="box" toName="v"/>',
+            '<Labels name="l" toName="v"><Label value="a"/></Labels>',
+        )
+    ).controls
+    assert control.kind == "videorectangle+labels"
+    assert control.shape == "videorectangle"
+    assert not control.paired
+    assert (control.geometry_name, control.to_name, control.data_key) == ("box", "v", "video")
+    assert control.framerate == rate
+
+
+@pytest.mark.parametrize("written", ["0", "-1", "fast", "nan", "1e9"])
+def test_a_rate_that_is_none_is_refused(written: str) -> None:
+    with pytest.raises(LabelConfigInvalid, match="framerate"):
+        parse_label_config(
+            view(
+                f'<Video name="v" value="$video" framerate="{written}"/>',
+                '<VideoRectangle name="box" toName="v"/>',
+                '<Labels name="l" toName="v"><Label value="a"/></Labels>',
+            )
+        )

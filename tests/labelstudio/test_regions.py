@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from backend.domain import UNNAMED, Boxes
 from backend.labelstudio.labelspec import parse_label_config
+from backend.labelstudio.percent import xyxy_px_to_percent
 from backend.labelstudio.prediction import FoundBoxes, build_prediction
 from backend.labelstudio.prediction_check import check_prediction
-from backend.labelstudio.regions import boxes_of, read_regions, xyxy_px_to_percent
+from backend.labelstudio.regions import boxes_of, read_regions
 
 PLAIN = parse_label_config(
     '<View><Image name="img" value="$image"/><RectangleLabels name="rl" toName="img">'

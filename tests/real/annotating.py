@@ -8,7 +8,8 @@ from typing import Any
 
 from backend.domain import Boxes, iou_matrix
 from backend.labelstudio.labelspec import LabelSpec
-from backend.labelstudio.regions import boxes_of, read_regions, xyxy_px_to_percent
+from backend.labelstudio.percent import xyxy_px_to_percent
+from backend.labelstudio.regions import boxes_of, read_regions
 
 WORTH_MOVING = 0.5
 """A box that overlaps less is deleted, and the true one drawn."""

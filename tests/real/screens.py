@@ -54,11 +54,11 @@ def select_first_box(page: Page) -> None:
     page.wait_for_timeout(300)
 
 
-def save_screenshot(page: Page, path: Path) -> None:
+def save_screenshot(page: Page, path: Path, colours: int = _COLOURS) -> None:
     """A PNG with a palette, small enough for a repository."""
     shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    shown.quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    shown.quantize(colours, dither=Image.Dither.NONE, kmeans=1).save(path, optimize=True)
 
 
 def _sign_in(page: Page, labelstudio: LabelStudioServer) -> None:

@@ -121,16 +121,17 @@ def test_openapi_names_all_routes(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
         "/", "/health", "/healthz", "/setup", "/predict", "/webhook", "/versions",
-        "/explain", "/jobs/{job_id}", "/metrics", "/docs",
+        "/explain", "/jobs/{job_id}", "/jobs/{job_id}/retry", "/metrics", "/docs",
     }  # fmt: skip
     assert set(paths["/jobs/{job_id}"]) == {"get", "delete"}
 
 
-def test_the_page_on_http_tells_every_route_and_metric(client: httpx.Client) -> None:
+def test_the_pages_tell_every_route_and_metric(client: httpx.Client) -> None:
     page = (ROOT / "docs" / "http.md").read_text("utf-8").replace("{id}", "{job_id}")
     for path, methods in client.get("/openapi.json").json()["paths"].items():
         for method in methods:
             assert f"{method.upper()} {path}`" in page
+    page = (ROOT / "docs" / "seeing.md").read_text("utf-8")
     own = re.findall(r"^# HELP (lsb_\w+)", client.get("/metrics").text, re.MULTILINE)
     assert len(own) > 4
     for name in own:

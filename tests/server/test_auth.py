@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+from secrets import compare_digest
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.datastructures import Headers
 
+from backend.errors import SettingsInvalid
+from backend.server import auth
+from backend.settings import load_settings
 from tests.server.conftest import Serve
 
 USER, PASSWORD = "müller", "p@ss:wörd"
@@ -79,3 +84,52 @@ def test_everything_but_the_probe_is_guarded(
 def test_without_credentials_set_nobody_is_asked(client: httpx.Client) -> None:
     assert client.get("/health").status_code == 200
     assert client.get("/health", headers={"Authorization": "Basic !!!"}).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "TRACE", "BREW"])
+@pytest.mark.parametrize("path", ["/health", "/predict", "/nowhere", "/healthz/", "/%2fhealthz"])
+def test_no_method_and_no_spelling_is_a_way_round(
+    guarded: httpx.Client, method: str, path: str
+) -> None:
+    assert guarded.request(method, guarded.base_url.join(path)).status_code == 401
+
+
+def test_credentials_in_the_address_are_those_that_label_studio_sends(
+    guarded: httpx.Client,
+) -> None:
+    """requests and httpx both make a Basic header of them; so do Label Studio's webhooks."""
+    given = guarded.base_url.copy_with(username=USER, password=PASSWORD)
+    event = {"action": "PROJECT_UPDATED", "project": {"id": 1}}
+    assert httpx.post(given.join("/webhook"), json=event).status_code == 200
+
+
+def test_comparison_is_made_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is given, two digests of one length are compared, once."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(given: bytes, expected: bytes) -> bool:
+        compared.append((given, expected))
+        return compare_digest(given, expected)
+
+    monkeypatch.setattr(auth.secrets, "compare_digest", compare)
+    known = {"basic_auth_user": USER, "basic_auth_pass": SecretStr(PASSWORD)}
+    guard = auth.BasicAuth(_never, load_settings(**known))
+    tried = ["", "Basic", "Basic !!!", "Basic \xff", _basic(":"), _basic(USER * 1000)]
+    for header in [*tried, _basic(f"{USER}:{PASSWORD}")]:
+        scope = {"type": "http", "headers": [(b"authorization", header.encode("latin-1"))]}
+        guard._knows(Headers(scope=scope).get("authorization", ""))
+    assert len(compared) == len(tried) + 1
+    assert {len(part) for pair in compared for part in pair} == {32}
+    assert [given == expected for given, expected in compared] == [False] * len(tried) + [True]
+
+
+async def _never(*_: object) -> None:
+    raise AssertionError("nothing is passed on here")
+
+
+def test_a_colon_in_the_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASIC_AUTH_USER", "a:b")
+    monkeypatch.setenv("BASIC_AUTH_PASS", "hunter2")
+    with pytest.raises(SettingsInvalid, match="without a colon") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)

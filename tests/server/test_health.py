@@ -25,7 +25,7 @@ def _worker(name: str, state: WorkerState, reason: str = "") -> WorkerInfo:
 @pytest.mark.parametrize("path", ["/", "/health"])
 def test_members(client: httpx.Client, connection: redis.Redis, path: str) -> None:
     fleet = Fleet(connection)
-    fleet.beat(_worker("a", "ready"))
+    fleet.beat(replace(_worker("a", "ready"), runtime="openvino float32"))
     fleet.beat(_worker("b", "starting"))
     identity = BackboneIdentity("mobilenet_v2", "ab12", 224, ("cat", "dog"), "download")
     fleet.publish_identity(identity)
@@ -40,6 +40,7 @@ def test_members(client: httpx.Client, connection: redis.Redis, path: str) -> No
     }  # fmt: skip
     assert told["trainers"] == 0
     assert told["device"] == "cpu"
+    assert told["runtimes"] == {"a": "openvino float32"}
     assert told["backbone"] == "mobilenet_v2"
     assert told["model"] == {
         "name": "mobilenet_v2", "digest": "ab12", "size_px": 224, "classes": 2,

@@ -6,8 +6,9 @@ import threading
 
 import redis
 
+from backend.store import keys
 from backend.store.connection import connect
-from backend.store.counters import Counters
+from backend.store.counters import PACE_MINUTES, PACED, Counters
 
 
 def test_counters_are_told_apart_by_name_and_labels(connection: redis.Redis) -> None:
@@ -37,3 +38,25 @@ def test_no_count_is_lost_between_threads(redis_url: str) -> None:
         thread.join()
     with connect(redis_url) as client:
         assert Counters(client).read() == {("n", ()): 400}
+
+
+def _minute(connection: redis.Redis) -> int:
+    seconds, _ = connection.time()  # type: ignore[misc, unused-ignore]
+    return int(seconds) // 60
+
+
+def test_the_pace_is_told_by_whole_minutes(connection: redis.Redis) -> None:
+    counters = Counters(connection)
+    assert counters.pace() == [0] * PACE_MINUTES
+    connection.hset(keys.pace(), "5", 7)  # long ago
+    counters.add(PACED, amount=3)
+    counters.add("batches", amount=9)
+    counted = connection.hgetall(keys.pace())
+    assert list(counted.values()) == [b"3"], "what is too old is gone, others are not paced"
+    now = _minute(connection)
+    connection.hset(keys.pace(), mapping={str(now - 1): 4, str(now - PACE_MINUTES): 6})
+    pace = counters.pace()
+    if _minute(connection) == now:  # else the minute has just ended, and all are a place further
+        assert (pace[-1], pace[0], sum(pace)) == (4, 6, 10)
+    else:
+        assert pace[-2] == 4

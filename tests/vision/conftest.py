@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ def shared_data() -> Path:
         pytest.skip(f"the public test data is not at {folder}")
     return folder
 
+
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
+)
 
 QUICK = ("embedded", "mobilenet_v2", "resnet18", "squeezenet1_1")
 """Architectures for the fast tests, one of each head but VGG's and ConvNeXt's."""
@@ -78,6 +83,16 @@ def seeded_backbone(name: str, **options: Any) -> Backbone:
     return backbone_from_tensors(
         name, seeded_model(name).state_dict(), **{"size_px": SIDE_PX, **options}
     )
+
+
+def torch_runtime(trunk: nn.Module | None = None) -> TorchRuntime:
+    """Of a small convolution unless another trunk is given."""
+    if trunk is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            trunk = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Conv2d(4, 5, 3))
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    return TorchRuntime(trunk, mean, std, torch.device("cpu"))
 
 
 def network_state(backbone: Backbone) -> list[tuple[object, ...]]:

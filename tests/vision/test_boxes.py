@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Mapping
+
+import cv2
 import numpy as np
 import pytest
 
-from backend.domain import UNNAMED, Boxes, FloatArray, iou_matrix
+from backend.domain import UNNAMED, BoolArray, Boxes, FloatArray, Picture, iou_matrix
 from backend.errors import LabelConfigInvalid
 from backend.vision import boxes
 from backend.vision.boxes.components import component_boxes, contrast, largest_part
@@ -28,6 +32,16 @@ def bump(size_hw: tuple[int, int], *cells: tuple[int, int, float]) -> FloatArray
     return values
 
 
+def rule_of(name: str) -> Callable[[FloatArray, Picture, Mapping[str, str]], Boxes]:
+    """A rule for one map at a time."""
+
+    def draw(values: FloatArray, picture: Picture, given: Mapping[str, str]) -> Boxes:
+        (found,) = boxes.get(name)([values], [picture], given)
+        return found
+
+    return draw
+
+
 def test_components_by_hand() -> None:
     mask = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]], np.bool_)
     found, areas = component_boxes(mask)
@@ -36,6 +50,43 @@ def test_components_by_hand() -> None:
     nothing, no_areas = component_boxes(np.zeros((2, 2), np.bool_))
     assert nothing.shape == (0, 4)
     assert no_areas.shape == (0,)
+
+
+def plain_components(mask: BoolArray) -> list[tuple[list[int], int]]:
+    """Box and area of each part, by walking from cell to cell."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    found = []
+    while left:
+        part, edge = set(), [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            part.add((y, x))
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            edge += near
+        ys, xs = [y for y, _ in part], [x for _, x in part]
+        found.append(([min(xs), min(ys), max(xs) + 1, max(ys) + 1], len(part)))
+    return sorted(found)
+
+
+def test_components_are_those_that_a_walk_finds() -> None:
+    noise = np.random.default_rng(5)
+    kinds = set()
+    sizes_hw = ((1, 1), (1, 9), (7, 3), (30, 40), (30, 40))
+    levels = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95)
+    for size_hw, level, smoothing in itertools.product(sizes_hw, levels, (0, 1, 5)):
+        values = noise.random(size_hw).astype(np.float32)
+        if smoothing:
+            values = np.asarray(cv2.GaussianBlur(values, (0, 0), smoothing), np.float32)
+        mask = np.asarray(values >= np.quantile(values, level))
+        mask[size_hw[0] // 2, size_hw[1] // 2] = smoothing != 1  # here and there a hole
+        found, areas = component_boxes(mask)
+        expected = plain_components(mask)
+        both = zip(found.astype(int).tolist(), areas.tolist(), strict=True)
+        assert sorted((box, area) for box, area in both) == expected
+        assert areas.tolist() == sorted(areas.tolist(), reverse=True)
+        kinds.add(min(len(expected), 2))  # none, one, several
+    assert kinds == {0, 1, 2}
 
 
 def test_largest_part_by_hand() -> None:
@@ -61,9 +112,32 @@ def test_contrast(box: list[int], expected: float) -> None:
 
 @pytest.mark.parametrize("name", boxes.names())
 def test_a_zero_map_has_no_box(name: str) -> None:
-    found = boxes.get(name)(np.zeros((4, 4), np.float32), as_picture(blank()), {})
+    found = rule_of(name)(np.zeros((4, 4), np.float32), as_picture(blank()), {})
     assert len(found) == 0
     assert found.size_hw == (40, 80)
+
+
+@pytest.mark.parametrize("name", boxes.names())
+def test_many_maps_have_the_boxes_that_each_has_alone(name: str) -> None:
+    noise = np.random.default_rng(2)
+    maps, pictures = [], []
+    for side, size_hw in ((9, (40, 80)), (9, (33, 20)), (30, (40, 80)), (1, (5, 7)), (4, (9, 9))):
+        values = noise.random((side, side)).astype(np.float32)
+        maps.append(values / values.max())
+        pictures.append(as_picture(noise.integers(0, 256, (*size_hw, 3)).astype(np.uint8)))
+    maps.insert(2, np.zeros((9, 9), np.float32))
+    pictures.insert(2, as_picture(blank()))
+    given = {"parts": "3", "min_part": "0.01", "dilation": "0.1", "level": "percentile"}
+    together = boxes.get(name)(maps, pictures, given)
+    assert len(together) == len(maps)
+    assert len(together[2]) == 0
+    assert max(map(len, together)) > 1
+    for values, picture, found in zip(maps, pictures, together, strict=True):
+        alone = rule_of(name)(values, picture, given)
+        assert found.size_hw == picture.size_hw
+        np.testing.assert_allclose(found.xyxy_px, alone.xyxy_px, rtol=1e-6)
+        np.testing.assert_allclose(found.score, alone.score, rtol=1e-6)
+    assert boxes.get(name)([], [], given) == []
 
 
 @pytest.mark.parametrize("name", boxes.names())
@@ -73,7 +147,7 @@ def test_pictures_of_any_shape(name: str, size_hw: tuple[int, int]) -> None:
     rgb = noise.integers(0, 256, (*size_hw, 3)).astype(np.uint8)
     for side in (1, 2, 9, 64):
         values = noise.random((side, side)).astype(np.float32)
-        found = boxes.get(name)(values / values.max(), as_picture(rgb), {})
+        found = rule_of(name)(values / values.max(), as_picture(rgb), {})
         assert found.size_hw == size_hw
         assert len(found) <= (3 if name == "multi_level" else 1)
 
@@ -82,7 +156,7 @@ def test_pictures_of_any_shape(name: str, size_hw: tuple[int, int]) -> None:
 def test_grabcut_on_a_single_colour_falls_back_to_the_map(colour: int) -> None:
     values = np.zeros((40, 40), np.float32)
     values[10:20, 20:30] = 1
-    found = boxes.get("quantile_grabcut")(
+    found = rule_of("quantile_grabcut")(
         values, as_picture(np.full((40, 40, 3), colour, np.uint8)), {"smoothing": "0"}
     )
     assert len(found) == 1
@@ -92,7 +166,7 @@ def test_grabcut_on_a_single_colour_falls_back_to_the_map(colour: int) -> None:
 def test_threshold_box_round_a_bright_cell() -> None:
     # A cell of 1 in a 4 x 4 map of zeros, cut at half: linear interpolation reaches .5
     # half a cell beyond the cell's centre, so the box is one cell wide.
-    found = boxes.get("threshold")(
+    found = rule_of("threshold")(
         bump((4, 4), (1, 2, 1.0)), as_picture(blank()), {"threshold": "0.5"}
     )
     assert found.label == (UNNAMED,)
@@ -103,7 +177,7 @@ def test_threshold_box_round_a_bright_cell() -> None:
 def test_threshold_takes_the_largest_part_or_several() -> None:
     values = bump((8, 8), (1, 1, 0.8), (1, 2, 0.8), (6, 6, 1.0))
     picture = as_picture(blank((80, 80)))
-    rule = boxes.get("threshold")
+    rule = rule_of("threshold")
     alone = rule(values, picture, {})
     assert len(alone) == 1
     assert alone.xyxy_px[0, 0] < 30  # the wider of the two, though the other is brighter
@@ -119,7 +193,7 @@ def test_grabcut_draws_one_box_round_a_drawn_object() -> None:
     y, x = np.mgrid[:64, :64].astype(np.float32)
     values = np.exp(-((x - 64 * 75 / 160) ** 2 + (y - 64 * 55 / 120) ** 2) / 60)
     values = values.astype(np.float32)
-    rule = boxes.get("quantile_grabcut")
+    rule = rule_of("quantile_grabcut")
     found = rule(values, picture, {})
     assert len(found) == 1
     truth = np.array([box], np.float32)
@@ -159,13 +233,13 @@ def levels_map() -> FloatArray:
     ],
 )
 def test_levels(given: dict[str, str], columns: tuple[int, int]) -> None:
-    found = boxes.get("threshold")(levels_map(), as_picture(blank((160, 160))), given)
+    found = rule_of("threshold")(levels_map(), as_picture(blank((160, 160))), given)
     assert len(found) == 1
     assert found.xyxy_px[0, [0, 2]].tolist() == list(columns)
 
 
 def test_an_absolute_level_that_is_not_reached_has_no_box() -> None:
-    rule = boxes.get("threshold")
+    rule = rule_of("threshold")
     options = {"level": "absolute", "threshold": "0.9"}
     assert len(rule(levels_map(), as_picture(blank((160, 160))), options)) == 0
 
@@ -193,7 +267,7 @@ def test_calibrated_level_finds_the_share_that_fits_best() -> None:
     assert wider is not None
     assert wider.threshold == 0.14
     # Used as a threshold, it gives the box.
-    again = boxes.get("threshold")(
+    again = rule_of("threshold")(
         levels_map(), as_picture(blank((160, 160))), {"threshold": str(found.threshold)}
     )
     assert again.xyxy_px.tolist() == accepted.xyxy_px.tolist()
@@ -236,7 +310,7 @@ def test_every_rule_takes_one_part_or_all_of_them(name: str) -> None:
     values = np.zeros((80, 80), np.float32)
     values[10:30, 10:30] = 0.9
     values[50:70, 50:75] = 1.0
-    picture, rule = as_picture(rgb), boxes.get(name)
+    picture, rule = as_picture(rgb), rule_of(name)
     left, right = [10, 10, 30, 30], [50, 50, 75, 70]
     # GrabCut smooths the map, and its quantiles must leave room for both.
     given = {"foreground": "0.9", "background": "0.5", "smoothing": "0"}
@@ -280,7 +354,7 @@ def test_multi_level_takes_each_part_at_the_level_that_suits_it() -> None:
     values[20:60, 20:60] = 0.3
     values[35:45, 35:45] = 1.0
     values[100:140, 100:130] = 0.45
-    rule, picture = boxes.get("multi_level"), as_picture(blank((160, 160)))
+    rule, picture = rule_of("multi_level"), as_picture(blank((160, 160)))
     found = rule(values, picture, {})
     assert [20, 20, 60, 60] in found.xyxy_px.tolist()
     assert [100, 100, 130, 140] in found.xyxy_px.tolist()

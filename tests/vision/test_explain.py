@@ -139,7 +139,7 @@ def side(mask_hw: BoolArray) -> tuple[bool, bool]:
 def test_the_component_is_what_has_a_box(options: dict[str, str], boxed: tuple[bool, bool]) -> None:
     picture = as_picture(np.zeros((120, 160, 3), np.uint8))
     values = two_parts()
-    found = boxes.get("threshold")(values, picture, options)
+    (found,) = boxes.get("threshold")([values], [picture], options)
     shown = steps("threshold", values, picture, options, found)
     assert shown is not None
     assert side(shown.mask_hw) == (True, True)
@@ -151,7 +151,7 @@ def test_the_component_is_what_has_a_box(options: dict[str, str], boxed: tuple[b
 def test_the_steps_of_grabcut_are_its_seeds_and_its_mask() -> None:
     y, x = np.mgrid[:120, :160]
     values = np.clip(1 - np.hypot(x - 80, y - 60) / 80, 0, 1).astype(np.float32)
-    found = boxes.get("quantile_grabcut")(values, PICTURE, {})
+    (found,) = boxes.get("quantile_grabcut")([values], [PICTURE], {})
     shown = steps("quantile_grabcut", values, PICTURE, {}, found)
     assert shown is not None
     assert shown.sure_hw.mean() == pytest.approx(0.05, abs=0.01), "above the upper quantile"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from backend.errors import ShapeError
 from backend.vision.backbones import Backbone
@@ -26,9 +27,22 @@ def test_prepare_keeps_left_left_and_top_top() -> None:
     rgb = np.zeros((100, 200, 3), np.uint8)
     rgb[:50, :100, 0] = 200
     square = prepare(as_picture(rgb), 10)
-    assert (square[:5, :5, 0] == 200).all()
-    assert square[5:].max() == 0
-    assert square[:, 5:].max() == 0
+    # Each pixel is a mean that reaches half a pixel into its neighbours.
+    assert (square[:4, :4, 0] == 200).all()
+    assert square[6:].max() == 0
+    assert square[:, 6:].max() == 0
+
+
+@pytest.mark.parametrize(
+    "size_hw", [(37, 53), (64, 64), (75, 200), (20, 300), (129, 64), (500, 375)], ids=str
+)
+def test_prepare_is_the_bilinear_resize_with_which_networks_are_trained(
+    size_hw: tuple[int, int],
+) -> None:
+    rgb = np.random.default_rng(1).integers(0, 256, (*size_hw, 3)).astype(np.uint8)
+    expected = Image.fromarray(rgb).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+    apart = np.abs(prepare(as_picture(rgb), SIDE_PX).astype(int) - np.asarray(expected, int))
+    assert apart.max() <= 1
 
 
 def test_look_agrees_with_the_backbone_and_select_with_its_parts(tiny: Backbone) -> None:
@@ -61,6 +75,8 @@ def test_look_refuses_other_shapes(tiny: Backbone) -> None:
 def test_a_picture_of_one_colour_shows_nothing(
     colour: tuple[int, int, int], levels: int, shown: bool, tiny: Backbone
 ) -> None:
-    images = np.full((2, SIDE_PX, SIDE_PX, 3), colour, np.uint8)
+    images = np.full((4, SIDE_PX, SIDE_PX, 3), colour, np.uint8)
     images[1, 5, 7, 2] += levels
-    assert look(tiny, images).shows_something() == [False, shown]
+    images[2, 16, 32, 2] += levels
+    images[3] = np.random.default_rng(0).integers(0, 256, images[3].shape)
+    assert look(tiny, images).shows_something() == [False, shown, shown, True]

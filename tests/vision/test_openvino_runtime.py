@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from typing import Any
@@ -13,49 +12,24 @@ import structlog.testing
 import torch
 from torch import Tensor, nn
 
-from backend.errors import ConfigError
 from backend.vision import backbones, openvino_runtime
-from backend.vision.backbones import load_backbone
 from backend.vision.look import to_device
-from backend.vision.openvino_runtime import (
-    FLOAT32_TOLERANCE,
-    PROGRAMS_KEPT,
-    OpenVinoRuntime,
-    chosen_runtime,
-)
-from backend.vision.runtime import LOW_PRECISION_TOLERANCE, TorchRuntime, relative_error
-from tests.vision.conftest import SIDE_PX, by_name, random_images, seeded_backbone
-
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
+from backend.vision.openvino_runtime import PROGRAMS_KEPT, OpenVinoRuntime
+from backend.vision.runtime import LOW_PRECISION_TOLERANCE, relative_error
+from tests.vision.conftest import (
+    SIDE_PX,
+    by_name,
+    needs_openvino,
+    random_images,
+    seeded_backbone,
+    torch_runtime,
 )
 
 CLOSE = 1e-4
 """Relative: float32 sums in another order."""
 
 
-def torch_runtime(trunk: nn.Module | None = None) -> TorchRuntime:
-    """Of a small convolution unless another trunk is given."""
-    if trunk is None:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            trunk = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Conv2d(4, 5, 3))
-    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
-    return TorchRuntime(trunk, mean, std, torch.device("cpu"))
-
-
-@pytest.fixture
-def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a processor that does not multiply 16-bit numbers."""
-    monkeypatch.setattr(openvino_runtime, "_multiplies_bfloat16", lambda: False)
-
-
-def _none_installed() -> Any:
-    raise ImportError("No module named 'openvino'")
-
-
 @needs_openvino
-@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("name", by_name(backbones.names()))
 @pytest.mark.slow
 def test_cells_and_taps_are_those_of_torch(name: str) -> None:
@@ -106,15 +80,15 @@ def test_every_size_is_compiled_once_and_few_are_kept(monkeypatch: pytest.Monkey
     compiled: list[tuple[int, int]] = []
     compile_one = runtime._compiled
 
-    def count(size_hw: tuple[int, int], with_taps: bool, precision: str) -> Any:
+    def count(size_hw: tuple[int, int], with_taps: bool) -> Any:
         compiled.append(size_hw)
-        return compile_one(size_hw, with_taps, precision)
+        return compile_one(size_hw, with_taps)
 
     monkeypatch.setattr(runtime, "_compiled", count)
     sides = [16 + i for i in range(PROGRAMS_KEPT + 1)]
     for side in [*sides, sides[-1], sides[1]]:
         images = random_images(2, side)
-        assert relative_error(runtime.cells(images), exact.cells(images)) < LOW_PRECISION_TOLERANCE
+        assert relative_error(runtime.cells(images), exact.cells(images)) < CLOSE
     assert compiled == [(side, side) for side in sides]
     runtime.cells(random_images(1, sides[0]))  # the one that was given up
     assert compiled[-1] == (sides[0], sides[0])
@@ -136,7 +110,7 @@ def test_gradients_are_torchs_on_the_same_parameters() -> None:
         gradients.append(pixels.grad)
     torch.testing.assert_close(gradients[0], gradients[1])
     cells, taps = backbone.tapped_at(backbone.normalised(images))
-    assert relative_error(found.cells_bchw, cells) < LOW_PRECISION_TOLERANCE
+    assert relative_error(found.cells_bchw, cells) < CLOSE
     assert len(taps) == len(found_taps)
 
 
@@ -156,28 +130,48 @@ class _Cancelling(nn.Module):
 
 
 @needs_openvino
-def test_reduced_precision_stays_within_its_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reduced_precision_stays_within_its_tolerance() -> None:
     # On a processor without such instructions OpenVINO computes in float32 whatever is asked.
-    monkeypatch.setattr(openvino_runtime, "_multiplies_bfloat16", lambda: True)
     images = random_images(2)
     for trunk in (nn.Conv2d(3, 4, 3), _Cancelling()):
         exact = torch_runtime(trunk)
-        runtime = OpenVinoRuntime(exact)
+        runtime = OpenVinoRuntime(exact, "bfloat16")
+        right = runtime.runs(SIDE_PX)
         with structlog.testing.capture_logs() as logged:
-            assert runtime.runs(SIDE_PX)
-        assert logged[0]["precision"] == "bf16"
-        assert logged[-1]["accepted"]
-        if logged[-1]["precision"] == "f32":  # then it is not tried again at another size
-            with structlog.testing.capture_logs() as again:
-                assert runtime.runs(SIDE_PX + 1)
-            assert [line["precision"] for line in again] == ["f32"]
+            cells = runtime.cells(images)
         with torch.inference_mode():
             expected = exact.cells_at(exact.normalised(images))
-        assert relative_error(runtime.cells(images), expected) < LOW_PRECISION_TOLERANCE
+        assert relative_error(cells, expected) < LOW_PRECISION_TOLERANCE
+        if right:
+            assert (runtime.form, logged) == ("openvino bfloat16", [])  # compiled by then
+        else:  # and then it is not tried again at another size
+            assert runtime.form == "openvino float32"
+            with structlog.testing.capture_logs() as again:
+                runtime.cells(random_images(1, SIDE_PX + 1))
+            assert [line["precision"] for line in again] == ["float32"]
 
 
 @needs_openvino
-def test_a_wrong_result_leaves_torch_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_precision_is_of_the_same_converted_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runtime = OpenVinoRuntime(torch_runtime())
+    assert runtime.runs(SIDE_PX)
+    monkeypatch.setattr(openvino_runtime, "_converted", _must_not_be_called)
+    other = runtime.running_as("bfloat16")
+    assert other.runs(SIDE_PX)
+    assert (runtime.form, other.form) == ("openvino float32", "openvino bfloat16")
+    images = random_images(2)
+    error = relative_error(other.cells(images), runtime.cells(images))
+    assert error < LOW_PRECISION_TOLERANCE
+
+
+def _must_not_be_called(*_: Any) -> Any:
+    raise AssertionError("the network is converted once")
+
+
+@needs_openvino
+def test_a_size_whose_result_is_wrong_stays_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     run = openvino_runtime._Program.run
 
     def slightly_off(program: Any, images_u8: Tensor) -> list[Tensor]:
@@ -185,73 +179,11 @@ def test_a_wrong_result_leaves_torch_with_a_warning(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(openvino_runtime._Program, "run", slightly_off)
     exact = torch_runtime()
-    with structlog.testing.capture_logs() as logged:
-        assert chosen_runtime(exact, "auto", SIDE_PX) is exact
-    assert [line["event"] for line in logged if line["log_level"] == "warning"] == [
-        "openvino_not_used"
-    ]
+    runtime = OpenVinoRuntime(exact)
     images = random_images(2)
-    started = OpenVinoRuntime(exact)  # one that passed at another size
-    assert torch.equal(started.cells(images), exact.cells(images))
-
-
-@needs_openvino
-def test_values_that_are_no_numbers_do_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = openvino_runtime._Program.run
-    monkeypatch.setattr(
-        openvino_runtime._Program,
-        "run",
-        lambda program, images_u8: [output * float("nan") for output in run(program, images_u8)],
-    )
-    exact = torch_runtime()
-    assert chosen_runtime(exact, "auto", SIDE_PX) is exact
-
-
-class _Branching(nn.Module):
-    """Of a kind that OpenVINO cannot convert."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = torch.linalg.eigvalsh(x @ x.transpose(-1, -2))
-        return found[..., None]
-
-
-@needs_openvino
-def test_what_cannot_be_converted_stays_with_torch() -> None:
-    exact = torch_runtime(_Branching())
     with structlog.testing.capture_logs() as logged:
-        assert chosen_runtime(exact, "openvino", SIDE_PX) is exact
+        assert torch.equal(runtime.cells(images), exact.cells(images))
     assert logged[-1]["event"] == "openvino_not_used"
-
-
-def test_without_openvino_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_runtime, "_openvino", _none_installed)
-    assert seeded_backbone("squeezenet1_1", runtime="auto").runtime.name == "torch"
-    with pytest.raises(ConfigError, match="pip install openvino"):
-        seeded_backbone("squeezenet1_1", runtime="openvino")
-
-
-def test_each_name_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = torch_runtime()
-    assert chosen_runtime(exact, "torch", SIDE_PX) is exact
-    assert load_backbone("embedded", None, "cpu", "torch", size_px=96).runtime.name == "torch"
-    plain = load_backbone("embedded", None, "cpu", size_px=96, tuned=False)
-    assert plain.runtime.name == "torch"
-    monkeypatch.setattr(exact, "device", torch.device("cuda"))
-    assert chosen_runtime(exact, "auto", SIDE_PX) is exact
-    with pytest.raises(ConfigError, match="DEVICE=cpu"):
-        chosen_runtime(exact, "openvino", SIDE_PX)
-
-
-@needs_openvino
-def test_auto_is_openvino_on_a_cpu_where_it_is_installed() -> None:
-    fast = load_backbone("embedded", None, "cpu", size_px=96)
-    plain = load_backbone("embedded", None, "cpu", "torch", size_px=96)
-    assert (fast.runtime.name, plain.runtime.name) == ("openvino", "torch")
-    assert fast.identity == plain.identity  # and so model_version, and the cached features
-    images = random_images(2, 96)
-    features, expected = fast.features(images), plain.features(images)
-    error = relative_error(features.cells_bchw, expected.cells_bchw)
-    assert error < LOW_PRECISION_TOLERANCE + FLOAT32_TOLERANCE
 
 
 @needs_openvino

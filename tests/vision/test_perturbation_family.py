@@ -88,7 +88,7 @@ class _MeanOfCells:
     On whole numbers and squares of a power of two every sum is exact in any order.
     """
 
-    name = "by hand"
+    name = form = "by hand"
 
     def __init__(self, cell_px: int) -> None:
         self.cell_px = cell_px

@@ -6,10 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from backend.vision import backbones
+from backend.vision import backbones, runtime
 from backend.vision.architectures import ARCHITECTURES
 from backend.vision.backbones import backbone_from_tensors
-from backend.vision.runtime import TorchRuntime, fold_batch_norm, low_precision
+from backend.vision.runtime import (
+    TorchRuntime,
+    fold_batch_norm,
+    low_precision,
+    relative_error,
+)
 from tests.vision.conftest import by_name, random_images, seeded_backbone, seeded_model
 
 RELATIVE_TOLERANCE = 1e-4
@@ -24,7 +29,7 @@ def test_tuned_equals_plain(name: str) -> None:
     plain = backbone_from_tensors(name, tensors, tuned=False, size_px=64).features(images)
     tuned = backbone_from_tensors(name, tensors, size_px=64)
     assert isinstance(tuned.runtime, TorchRuntime)
-    tuned.runtime.precision = torch.float32
+    assert tuned.runtime.form == "torch float32 channels_last"
     error = tuned.features(images).cells_bchw - plain.cells_bchw
     assert float(plain.cells_bchw.norm()) > 0.1
     assert float(error.norm() / plain.cells_bchw.norm()) < RELATIVE_TOLERANCE
@@ -55,8 +60,8 @@ class _Untraceable(nn.Module):
 def test_a_trunk_that_cannot_be_traced_runs_as_it_is() -> None:
     trunk = _Untraceable().eval()
     assert fold_batch_norm(trunk) is trunk
-    runtime = TorchRuntime(trunk, (0, 0, 0), (1, 1, 1), torch.device("cpu"))
-    assert runtime.cells(random_images(1, 4)).shape == (1, 2, 4, 4)
+    one = TorchRuntime(trunk, (0, 0, 0), (1, 1, 1), torch.device("cpu"))
+    assert one.cells(random_images(1, 4)).shape == (1, 2, 4, 4)
 
 
 def test_a_convolution_with_a_second_reader_keeps_its_normalisation() -> None:
@@ -77,21 +82,38 @@ def test_a_convolution_with_a_second_reader_keeps_its_normalisation() -> None:
 
 
 def test_normalisation_happens_on_the_pixels_by_hand() -> None:
-    runtime = TorchRuntime(nn.Identity(), (0.5, 0.0, 0.2), (0.5, 1.0, 0.1), torch.device("cpu"))
+    one = TorchRuntime(nn.Identity(), (0.5, 0.0, 0.2), (0.5, 1.0, 0.1), torch.device("cpu"))
     images = torch.tensor([255, 51, 51], dtype=torch.uint8).view(1, 3, 1, 1)
     expected = torch.tensor([1.0, 0.2, 0.0]).view(1, 3, 1, 1)
-    torch.testing.assert_close(runtime.cells(images), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(one.cells(images), expected, atol=1e-6, rtol=0)
     assert int(images[0, 0, 0, 0]) == 255  # the caller's pixels stay
 
 
-def test_reduced_precision_is_used_only_after_its_check() -> None:
-    runtime = seeded_backbone("mobilenet_v2").runtime
-    assert isinstance(runtime, TorchRuntime)
-    allowed = {torch.float32, low_precision(torch.device("cpu")) or torch.float32}
-    assert runtime.precision in allowed
+@pytest.mark.parametrize("name", ["embedded", "squeezenet1_1"])
+def test_every_form_is_the_same_network(name: str) -> None:
+    usual = seeded_backbone(name).runtime
+    assert isinstance(usual, TorchRuntime)
+    before = usual.cells(random_images(2))
+    assert usual.running_as(torch.float32, torch.channels_last) is usual
+    contiguous = usual.running_as(torch.float32, torch.contiguous_format)
+    assert contiguous.form == "torch float32 contiguous_format"
+    weights = next(p for p in contiguous.trunk.parameters() if p.ndim == 4 and p.shape[1] > 1)
+    assert weights.is_contiguous()
+    assert contiguous.normalised(random_images(2)).is_contiguous()
+    assert relative_error(contiguous.cells(random_images(2)), before) < RELATIVE_TOLERANCE
+    cells, taps = contiguous.cells_and_taps(random_images(2))
+    expected, expected_taps = usual.cells_and_taps(random_images(2))
+    assert relative_error(cells, expected) < RELATIVE_TOLERANCE
+    assert len(taps) == len(expected_taps) > 0
+    low = contiguous.running_as(torch.bfloat16, torch.contiguous_format)
+    assert low.form == "torch bfloat16 contiguous_format"
+    assert low.trunk is contiguous.trunk  # parameters are copied for another order alone
+    error = relative_error(low.cells(random_images(2)), before)
+    assert RELATIVE_TOLERANCE < error < 0.2
+    assert torch.equal(usual.cells(random_images(2)), before)  # the first one stays as it was
 
 
-def test_reduced_precision_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reduced_precision_that_is_wrong_does_not_agree() -> None:
     class Cancelling(nn.Module):
         """Adds and takes away a number that swallows the picture in 16 bits."""
 
@@ -104,13 +126,31 @@ def test_reduced_precision_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPa
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.conv(x).float() - 4096.0  # type: ignore[no-any-return]
 
-    monkeypatch.setattr("backend.vision.runtime.low_precision", lambda device: torch.bfloat16)
     device = torch.device("cpu")
     refused = TorchRuntime(Cancelling(), (0, 0, 0), (1, 1, 1), device)
-    assert refused.precision == torch.float32
+    assert not refused.agrees(torch.bfloat16)
+    assert refused.agrees(torch.float32)
     accepted = TorchRuntime(nn.Conv2d(3, 4, 3), (0, 0, 0), (1, 1, 1), device)
-    assert accepted.precision == torch.bfloat16
-    assert accepted.cells(random_images(1)).dtype == torch.float32
+    assert accepted.agrees(torch.bfloat16)
+    low = accepted.running_as(torch.bfloat16, torch.channels_last)
+    assert low.cells(random_images(1)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("fpu avx2 avx512f", None),
+        ("avx512f avx512_bf16", torch.bfloat16),
+        ("avx512f amx_bf16", torch.bfloat16),
+        ("", None),
+    ],
+    ids=["none", "avx512", "amx", "unknown"],
+)
+def test_reduced_precision_is_for_processors_that_multiply_it(
+    monkeypatch: pytest.MonkeyPatch, flags: str, found: torch.dtype | None
+) -> None:
+    monkeypatch.setattr(runtime, "processor", lambda: {"flags": flags} if flags else {})
+    assert low_precision(torch.device("cpu")) == found
 
 
 @pytest.mark.gpu

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from backend.server.pages import render_docs
+from backend.server.csp import page_policy
+from backend.server.pages import STYLE, render_docs
 from backend.server.replies import responses
 
 router = APIRouter(tags=["documentation"])
@@ -18,4 +19,6 @@ router = APIRouter(tags=["documentation"])
 )
 async def docs(request: Request) -> Response:
     """Every route with its body and its replies; /openapi.json has the same for programs."""
-    return Response(render_docs(request.app.openapi()), media_type="text/html")
+    page = render_docs(request.app.openapi())
+    policy = {"Content-Security-Policy": page_policy(STYLE)}
+    return Response(page, headers=policy, media_type="text/html")

@@ -14,6 +14,7 @@ from backend.jobs.explain_requests import (
     begin_explaining,
     finish_explaining,
 )
+from backend.server.limits import caller
 from backend.server.replies import responses
 from backend.server.state import ServerState, state_of
 from backend.settings import Settings
@@ -44,6 +45,7 @@ _METHOD = Query(
         {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
         404,
         422,
+        429,
         502,
         503,
         504,
@@ -65,6 +67,7 @@ async def explain(
     """
     came_at_s = time.monotonic()
     state = state_of(request)
+    state.limits.explanations.take(caller(request), 1)
     # A plus sign that was not escaped arrives as a blank, which no method's name holds.
     call = ExplainCall(str(project), task, label, method.replace(" ", "+"))
     ticket = await anyio.to_thread.run_sync(_begin, state, call)

@@ -1,4 +1,4 @@
-"""GET /health, / and /healthz: how the backend is."""
+"""GET /health and /healthz: how the backend is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from backend.vision.choice import hint
 router = APIRouter(tags=["state"])
 
 
-@router.get("/", summary="The same as /health", responses=responses({"model": HealthReply}))
 @router.get("/health", summary="State at a glance", responses=responses({"model": HealthReply}))
 async def health(request: Request) -> Response:
     """Whether workers live, how much waits, which model answers.
@@ -26,7 +25,7 @@ async def health(request: Request) -> Response:
     /health is anything else, and a backend without workers still queues and caches.
     """
     state = state_of(request)
-    return json_reply(_content(state, await look(state.link, state.settings.worker_lost_s)))
+    return json_reply(health_of(state, await look(state.link, state.settings.worker_lost_s)))
 
 
 @router.get(
@@ -39,17 +38,20 @@ async def healthz() -> Response:
     return json_reply({"status": "UP"})
 
 
-def _content(state: ServerState, overview: Overview) -> dict[str, Any]:
+def health_of(state: ServerState, overview: Overview) -> dict[str, Any]:
+    """The members of a HealthReply."""
     identity = overview.identity
     running = backbone_identity(state.settings, identity).name
-    devices = sorted({worker.device for worker in overview.workers if worker.state == "ready"})
+    ready = [worker for worker in overview.workers if worker.state == "ready"]
+    devices = sorted({worker.device for worker in ready})
     return {
         "status": overview.status(),
         "version": __version__,
         "workers": {"alive": len(overview.workers), "states": overview.states()},
-        "trainers": overview.trainers,
+        "trainers": len(overview.training),
         "queues": overview.queues,
         "device": ", ".join(devices) or None,
+        "runtimes": {worker.name: worker.runtime for worker in ready},
         "backbone": running,
         "hint": hint(running),
         "model": None

@@ -1,4 +1,4 @@
-"""GET and DELETE /jobs/{id}: what became of a job, and calling it off."""
+"""/jobs/{id}: what became of a job, calling it off, trying it again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import asdict
 import anyio
 from fastapi import APIRouter, Path, Request, Response
 
+from backend.errors import JobNotFound
 from backend.jobs.enqueue import Dispatcher
+from backend.jobs.failed import retry_failed
 from backend.jobs.views import JobView
 from backend.server.edge import json_reply
-from backend.server.replies import JobReply, responses
+from backend.server.replies import JobReply, RetryReply, responses
+from backend.server.routes.home import wants_page
 from backend.server.state import ServerState, state_of
 
 router = APIRouter(tags=["jobs"])
@@ -33,6 +36,29 @@ async def show(request: Request, job_id: str = _ID) -> Response:
 async def cancel(request: Request, job_id: str = _ID) -> Response:
     """Take the job out of its queue, or stop it; one that has ended stays as it is."""
     return await _answer(state_of(request), Dispatcher.cancel, job_id)
+
+
+@router.post(
+    "/jobs/{job_id}/retry",
+    summary="Try a failed job again",
+    responses={
+        **responses({"model": RetryReply}, 403, 404, 422, 503),
+        303: {"description": "The same for a browser: back to the page."},
+    },
+)
+async def retry(request: Request, job_id: str = _ID) -> Response:
+    """Queue a job anew that failed and was kept with its reason."""
+    state = state_of(request)
+    done = await anyio.to_thread.run_sync(lambda: retry_failed(state.link.parts().redis, job_id))
+    if wants_page(request):
+        # Relative to this address: a proxy may serve all of it under a path of its own.
+        where = f"../../?told={'queued' if done else 'gone'}#failed"
+        return Response(status_code=303, headers={"Location": where})
+    if not done:
+        raise JobNotFound(
+            f"No job {job_id!r} has failed.", "GET / lists those that did; they are kept for days."
+        )
+    return json_reply({"id": job_id, "status": "queued"})
 
 
 async def _answer(

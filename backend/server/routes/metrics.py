@@ -21,5 +21,5 @@ router = APIRouter(tags=["state"])
 async def metrics(request: Request) -> Response:
     """Requests, latencies, queues, workers, and what the workers counted."""
     state = state_of(request)
-    overview = await look(state.link, state.settings.worker_lost_s, with_counters=True)
+    overview = await look(state.link, state.settings.worker_lost_s, with_tallies=True)
     return Response(state.metrics.render(overview), headers={"Content-Type": CONTENT_TYPE})

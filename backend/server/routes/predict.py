@@ -13,6 +13,7 @@ from backend.errors import LabelConfigInvalid, RequestTooLarge
 from backend.jobs.enqueue import Dispatcher, PredictCall, Ticket
 from backend.server.bodies import PredictBody, parse, read_body
 from backend.server.link import Parts
+from backend.server.limits import caller
 from backend.server.openapi import json_body
 from backend.server.replies import PredictReply, responses
 from backend.server.state import ServerState, state_of
@@ -38,8 +39,10 @@ router = APIRouter(tags=["Label Studio"])
                 }
             },
         },
+        408,
         413,
         422,
+        429,
         503,
     ),
     openapi_extra=json_body(PredictBody),
@@ -54,11 +57,12 @@ async def predict(request: Request) -> Response:
     """
     came_at_s = time.monotonic()
     state = state_of(request)
-    body = await read_body(request, state.settings.request_bytes)
-    dispatcher, ticket = await anyio.to_thread.run_sync(_begin, state, body)
-    # The dispatcher counts from begin; reading and parsing a large body came before it.
-    left_s = deadline_s(state.settings, ticket.call) - (ticket.begun_at_s - came_at_s)
-    await dispatcher.wait(ticket, state.link.async_redis(), left_s)
+    body = await read_body(request, state.settings)
+    dispatcher, ticket = await anyio.to_thread.run_sync(
+        _begin, state, body, caller(request), came_at_s
+    )
+    limit_s = deadline_s(state.settings, ticket.call)
+    await dispatcher.wait(ticket, state.link.async_redis(), limit_s)
     if state.settings.can_push and await request.is_disconnected():
         # Nobody will store this reply, so all of it takes the other way.
         log.info("predict_caller_gone", project=ticket.call.project_id)
@@ -86,7 +90,9 @@ def _is_project(project_id: str) -> bool:
     return project_id.isdecimal()
 
 
-def _begin(state: ServerState, content: bytes) -> tuple[Dispatcher, Ticket]:
+def _begin(
+    state: ServerState, content: bytes, address: str, came_at_s: float
+) -> tuple[Dispatcher, Ticket]:
     body = parse(PredictBody, content)
     if len(body.tasks) > state.settings.request_tasks:
         raise RequestTooLarge(
@@ -94,6 +100,7 @@ def _begin(state: ServerState, content: bytes) -> tuple[Dispatcher, Ticket]:
             "Send fewer in one call, raise MAX_REQUEST_TASKS, or pre-annotate the project with "
             "`python -m backend preannotate`.",
         )
+    state.limits.tasks.take(address, len(body.tasks))
     parts = state.link.parts()
     # A prediction is pushed to a task of a project; without the one, the other has no id.
     known = _is_project(body.project)
@@ -104,7 +111,7 @@ def _begin(state: ServerState, content: bytes) -> tuple[Dispatcher, Ticket]:
         queue="interactive" if len(body.tasks) == 1 else "predict",
         context=body.context(),
     )
-    return parts.dispatcher, parts.dispatcher.begin(call)
+    return parts.dispatcher, parts.dispatcher.begin(call, came_at_s)
 
 
 def _label_config(parts: Parts, body: PredictBody) -> str:

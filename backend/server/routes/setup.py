@@ -13,6 +13,7 @@ from backend.errors import ConfigError
 from backend.jobs.refresh_requests import config_replaced
 from backend.server.bodies import SetupBody, parse, read_body
 from backend.server.edge import json_reply
+from backend.server.limits import caller
 from backend.server.openapi import json_body
 from backend.server.replies import SetupReply, responses
 from backend.server.state import ServerState, state_of
@@ -24,7 +25,7 @@ router = APIRouter(tags=["Label Studio"])
 @router.post(
     "/setup",
     summary="Tell a project's labelling configuration",
-    responses=responses({"model": SetupReply}, 413, 422, 503),
+    responses=responses({"model": SetupReply}, 408, 413, 422, 429, 503),
     openapi_extra=json_body(SetupBody),
 )
 async def setup(request: Request) -> Response:
@@ -35,7 +36,8 @@ async def setup(request: Request) -> Response:
     Label Studio would answer a refusal by not connecting, and show nothing of its text.
     """
     state = state_of(request)
-    body = parse(SetupBody, await read_body(request, state.settings.request_bytes))
+    body = parse(SetupBody, await read_body(request, state.settings))
+    state.limits.tasks.take(caller(request), 1)
     content = await anyio.to_thread.run_sync(_setup, state, body, request.state.request_id)
     return json_reply(content)
 

@@ -14,6 +14,7 @@ from backend.jobs.training import is_due, request_training
 from backend.labelstudio.events import Event, ProjectUpdated, StartTraining, parse_event
 from backend.server.bodies import WebhookBody, parse_object, read_body
 from backend.server.edge import json_reply
+from backend.server.limits import caller
 from backend.server.link import Parts
 from backend.server.openapi import json_body
 from backend.server.replies import WebhookReply, responses
@@ -28,7 +29,7 @@ router = APIRouter(tags=["Label Studio"])
 @router.post(
     "/webhook",
     summary="Tell an event",
-    responses=responses({"model": WebhookReply}, 413, 422, 503),
+    responses=responses({"model": WebhookReply}, 408, 413, 422, 429, 503),
     openapi_extra=json_body(WebhookBody),
 )
 async def webhook(request: Request) -> Response:
@@ -41,7 +42,7 @@ async def webhook(request: Request) -> Response:
     for `GET /jobs/{id}`.
     """
     state = state_of(request)
-    payload = parse_object(await read_body(request, state.settings.request_bytes))
+    payload = parse_object(await read_body(request, state.settings))
     event = parse_event(payload)
     action = event.action[:_ACTION_CHARS]
     known = type(event) is not Event
@@ -53,6 +54,8 @@ async def webhook(request: Request) -> Response:
         return json_reply(reply | {"status": "ignored", "reason": "The action is unknown."})
     if event.project_id is None:
         return json_reply(reply | {"status": "ignored", "reason": "The event names no project."})
+    if isinstance(event, StartTraining):
+        state.limits.tasks.take(caller(request), 1)
     job_id = await anyio.to_thread.run_sync(_note, state, event)
     if job_id is not None:
         # Label Studio stores `job` and needs an object here.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -13,9 +15,15 @@ def component_boxes(mask_hw: BoolArray) -> tuple[FloatArray, IntArray]:
 
     Cells that touch by a side or a corner belong together; ties in reading order.
     """
-    count, _, stats, _ = cv2.connectedComponentsWithStats(
-        np.ascontiguousarray(mask_hw, np.uint8), connectivity=8
-    )
+    mask_u8 = np.ascontiguousarray(mask_hw, np.bool_).view(np.uint8)
+    # Most masks are one part without a hole, and its border alone says as much, in a tenth
+    # of the time.
+    borders, _ = cv2.findContours(mask_u8, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if len(borders) == 1:
+        x, y, width, height = cv2.boundingRect(borders[0])
+        area = np.array([cv2.countNonZero(mask_u8)], np.int64)
+        return np.array([[x, y, x + width, y + height]], np.float32), area
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask_u8, connectivity=8)
     found = stats[1:count].astype(np.int64)
     found = found[np.argsort(-found[:, cv2.CC_STAT_AREA], kind="stable")]
     x, y, width, height = found[:, :4].T
@@ -47,15 +55,22 @@ def contrast(values_hw: FloatArray, xyxy: FloatArray) -> float:
     values_hw: in 0..1. xyxy: half-open cells. A box round the whole map, which leaves
     nothing to compare with, is compared with 0. A map that is no higher inside gives 0.
     """
-    x0, y0, x1, y1 = (int(v) for v in xyxy)
+    x0, y0, x1, y1 = map(int, xyxy.tolist())
     inside = values_hw[y0:y1, x0:x1]
     if inside.size == 0:
         return 0.0
-    total = float(values_hw.sum(dtype=np.float64))
-    within = float(inside.sum(dtype=np.float64))
+    total, within = cv2.sumElems(values_hw)[0], cv2.sumElems(inside)[0]
     outside_cells = values_hw.size - inside.size
     outside = (total - within) / outside_cells if outside_cells else 0.0
-    return float(np.clip(within / inside.size - outside, 0.0, 1.0))
+    return min(max(within / inside.size - outside, 0.0), 1.0)
+
+
+def resize_maps(maps: Sequence[FloatArray], size_hw: tuple[int, int]) -> FloatArray:
+    """(N, H, W): maps of any sizes on one grid, each as by ``resize_map``."""
+    fine = np.empty((len(maps), *size_hw), np.float32)
+    for values_hw, place in zip(maps, fine, strict=True):
+        cv2.resize(values_hw, size_hw[::-1], dst=place, interpolation=cv2.INTER_LINEAR)
+    return fine
 
 
 def scale_boxes(xyxy: FloatArray, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,10 @@ class MultiLevelOptions(PartOptions):
 
 
 @box_rule("multi_level")
-def multi_level(values_hw: FloatArray, picture: Picture, options: Mapping[str, str]) -> Boxes:
-    """A few boxes of parts that stand out at any of several levels, best first.
+def multi_level(
+    maps: Sequence[FloatArray], pictures: Sequence[Picture], options: Mapping[str, str]
+) -> list[Boxes]:
+    """A few boxes of parts of each map that stand out at any of several levels, best first.
 
     One level joins neighbours or breaks what is uneven; here every connected part at every
     level is a candidate, and a box is worth what it explains of the map (``explained``).
@@ -42,8 +44,14 @@ def multi_level(values_hw: FloatArray, picture: Picture, options: Mapping[str, s
     equation 14, with a box in place of a level.
     """
     chosen = read_options(MultiLevelOptions, options)
+    found = [_best(values_hw, chosen) for values_hw in maps]
+    return placed(found, (GRID, GRID), [picture.size_hw for picture in pictures], chosen)
+
+
+def _best(values_hw: FloatArray, chosen: MultiLevelOptions) -> tuple[FloatArray, FloatArray]:
+    """The boxes (N, 4) of a map that are kept, in cells of the grid, and their scores (N,)."""
     if not values_hw.any():
-        return Boxes.empty(picture.size_hw)
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     fine = resize_map(values_hw, (GRID, GRID))
     boxes = _candidates(fine, chosen)
     score = explained(fine, boxes)
@@ -54,7 +62,7 @@ def multi_level(values_hw: FloatArray, picture: Picture, options: Mapping[str, s
         if not _doubled(boxes[at], boxes[kept], chosen.overlap):
             kept.append(int(at))
     best = joined(boxes[kept], chosen)
-    return placed(best, explained(fine, best), fine.shape, picture.size_hw, chosen)
+    return best, explained(fine, best)
 
 
 def explained(values_hw: FloatArray, xyxy: FloatArray) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 
 from backend.domain import BoolArray, Boxes, FloatArray, Picture, U8Array
 from backend.vision.boxes.components import resize_map
-from backend.vision.boxes.parts import PartOptions, mask_to_boxes
+from backend.vision.boxes.parts import PartOptions, masks_to_boxes
 from backend.vision.boxes.registry import box_rule
 from backend.vision.options import read_options, within
 
@@ -41,21 +41,28 @@ class GrabCutOptions(PartOptions):
 
 
 @box_rule("quantile_grabcut")
-def quantile_grabcut(values_hw: FloatArray, picture: Picture, options: Mapping[str, str]) -> Boxes:
+def quantile_grabcut(
+    maps: Sequence[FloatArray], pictures: Sequence[Picture], options: Mapping[str, str]
+) -> list[Boxes]:
     """Boxes round connected parts of the segmented object, by default the largest.
 
-    values_hw: (h, w) in 0..1. The score is the map's contrast between inside and outside.
+    maps: (h, w) each, in 0..1. The score is the map's contrast between inside and outside.
     Where the seeds are too few or the colours too uniform for GrabCut, the object is what
     the map alone says: everything above the upper quantile. A zero map has no box.
     Source: Simonyan et al. 2013, section 3.2. Differs: the map is limited and smoothed
-    first, because gradients are speckled. Deterministic. Cost: some 100 ms at the default side.
+    first, because gradients are speckled. Deterministic. Cost: some 100 ms a map at the
+    default side.
     """
     chosen = read_options(GrabCutOptions, options)
+    return [_boxes(*both, chosen) for both in zip(maps, pictures, strict=True)]
+
+
+def _boxes(values_hw: FloatArray, picture: Picture, chosen: GrabCutOptions) -> Boxes:
     if not values_hw.any():
         return Boxes.empty(picture.size_hw)
     rgb, values = prepared_map(values_hw, picture, chosen)
     mask = segment(rgb, values, chosen)
-    return mask_to_boxes(mask, _stretched(values), picture.size_hw, chosen)
+    return masks_to_boxes([mask], [_stretched(values)], [picture.size_hw], chosen)[0]
 
 
 def prepared_map(

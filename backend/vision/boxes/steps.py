@@ -11,7 +11,7 @@ import numpy as np
 from backend.domain import BoolArray, Boxes, FloatArray, Picture, iou_matrix
 from backend.vision.boxes.components import scale_boxes
 from backend.vision.boxes.quantile_grabcut import GrabCutOptions, prepared_map, seeds, segment
-from backend.vision.boxes.threshold import ThresholdOptions, cut_map
+from backend.vision.boxes.threshold import ThresholdOptions, cut_maps
 from backend.vision.options import read_options
 
 _SAME = 0.5
@@ -46,7 +46,7 @@ def steps(
         mask = segment(rgb, values, options)
     elif rule == "threshold":
         # The map alone decides: what it says surely is all there is.
-        _, mask = cut_map(values_hw, read_options(ThresholdOptions, given))
+        _, (mask,) = cut_maps([values_hw], read_options(ThresholdOptions, given))
         sure, ground = mask, ~mask
     else:
         return None

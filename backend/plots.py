@@ -1,7 +1,8 @@
 """Plots as SVG: lines over a number, bars over a few intervals.
 
 Nothing but text is needed to make or show them. Series differ by colour, dash and mark,
-and every plot carries its figures as a description for those who do not see it.
+and every plot carries its figures as a description for those who do not see it. The classes
+``paper``, ``ink`` and ``grid`` let a page's style give it other colours, in the dark say.
 """
 
 from __future__ import annotations
@@ -107,7 +108,10 @@ def _ticks(low: float, high: float, least_step: float = 0.0) -> tuple[float, ...
         high = low + 1.0
     rough = max((high - low) / 5, least_step)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power >= rough * 0.999)
+    steps = [unit * power for unit in (1, 2, 2.5, 5, 10)]
+    # What is counted has no halves.
+    fitting = [step for step in steps if not least_step or step == round(step)]
+    step = next(step for step in fitting if step >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return tuple(round(at * step, 12) for at in range(first, last + 1))
 
@@ -120,12 +124,14 @@ def _axes(
     for value in y_ticks:
         y = frame.y(value)
         parts.append(
-            f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="{_GRID}"/>'
+            f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" '
+            f'class="grid" stroke="{_GRID}"/>'
         )
         parts.append(_text(_LEFT - 6, y + 4, f"{value:g}", "end"))
     parts += [_text(frame.x(value), bottom + 16, f"{value:g}", "middle") for value in x_ticks]
     parts.append(
-        f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" stroke="{_INK}" fill="none" stroke-width="1"/>'
+        f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" '
+        f'class="ink" stroke="{_INK}" fill="none" stroke-width="1"/>'
     )
     middle = (_LEFT + right) / 2
     parts.append(_text(middle, bottom + 36, x_name, "middle"))
@@ -136,17 +142,18 @@ def _axes(
 
 def _text(x: float, y: float, text: str, anchor: str = "start", more: str = "") -> str:
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_INK}" {more}>'
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="ink" fill="{_INK}" '
+        f"{more}>"
         f"{escape(text)}</text>"
     )
 
 
 def _svg(title: str, told: str, height_px: int, parts: Sequence[str]) -> str:
-    heading = f'<text x="{_LEFT}" y="20" font-weight="bold" fill="{_INK}">{escape(title)}</text>'
+    heading = _text(_LEFT, 20, title, "start", 'font-weight="bold"')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX} {height_px}" '
         f'width="{WIDTH_PX}" height="{height_px}" role="img" '
         f'font-family="system-ui, sans-serif" font-size="12">'
         f"<title>{escape(title)}</title><desc>{escape(told)}</desc>"
-        f'<rect width="100%" height="100%" fill="#fff"/>{heading}{"".join(parts)}</svg>'
+        f'<rect width="100%" height="100%" class="paper" fill="#fff"/>{heading}{"".join(parts)}</svg>'
     )

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
-from backend.evaluation.plots import HEIGHT_PX, WIDTH_PX, Bar, Series, bar_plot, line_plot
+from backend.plots import HEIGHT_PX, WIDTH_PX, Bar, Series, bar_plot, line_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -50,8 +50,12 @@ def test_points_lie_where_their_values_are() -> None:
 
 @pytest.mark.parametrize(
     ("xs", "ticks"),
-    [((1.0, 3.0), ["1", "2", "3"]), ((0.0, 0.5), ["0", "0.1", "0.2", "0.3", "0.4", "0.5"])],
-    ids=["counted things have no halves", "measured ones do"],
+    [
+        ((1.0, 3.0), ["1", "2", "3"]),
+        ((4.0, 15.0), ["0", "5", "10", "15"]),
+        ((0.0, 0.5), ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]),
+    ],
+    ids=["counted things have no halves", "nor steps of two and a half", "measured ones do"],
 )
 def test_ticks_along_x(xs: tuple[float, float], ticks: list[str]) -> None:
     tree = fromstring(line_plot("t", "x", "y", [Series("a", tuple((x, 0.5) for x in xs))]))
