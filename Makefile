@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 IMAGES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-real check lint format test test-fast test-real run demo doctor docs clean
+.PHONY: help setup setup-dev setup-real check lint format test test-fast test-real run demo doctor audit docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,9 @@ test: setup-dev setup-real lint ## everything: set up, check and all tests
 
 format: setup-dev ## format and repair what ruff can
 	@$(VENV)/bin/ruff format -q . && $(VENV)/bin/ruff check -q --fix .
+
+audit: setup-dev ## known advisories against what is installed (asks PyPI)
+	@$(PY) -m pip_audit --skip-editable -r requirements.txt
 
 docs: setup ## write the generated tables of README and docs anew
 	@$(PY) -m backend settings --write

@@ -149,6 +149,68 @@ def concat_boxes(parts: Sequence[Boxes], size_hw: tuple[int, int]) -> Boxes:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Scored, labelled places on one picture.
+
+    xy_px: (N, 2) float32 x y, inside size_hw. score: (N,) float32 in [0, 1]. label: N names.
+    size_hw: height and width of the oriented original in pixels.
+    """
+
+    xy_px: FloatArray
+    score: FloatArray
+    label: tuple[str, ...]
+    size_hw: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        count = len(self.label)
+        if self.xy_px.shape != (count, 2) or self.score.shape != (count,):
+            raise ValueError(
+                f"{count} labels need xy_px ({count}, 2) and score ({count},), got "
+                f"{self.xy_px.shape} and {self.score.shape}"
+            )
+        height, width = self.size_hw
+        if not all(0 <= x <= width and 0 <= y <= height for x, y in self.xy_px.tolist()):
+            raise ValueError(f"points leave a picture of {width}x{height}: {self.xy_px.tolist()}")
+        if not all(0 <= value <= 1 for value in self.score.tolist()):
+            raise ValueError(f"scores leave [0, 1]: {self.score.tolist()}")
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @classmethod
+    def empty(cls, size_hw: tuple[int, int]) -> Points:
+        """No point on a picture of size_hw."""
+        return cls(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), (), size_hw)
+
+    def select(self, index: Iterable[int]) -> Points:
+        """The points at these positions, in this order."""
+        chosen = list(index)
+        return Points(
+            self.xy_px[chosen].reshape(-1, 2),
+            self.score[chosen].reshape(-1),
+            tuple(self.label[i] for i in chosen),
+            self.size_hw,
+        )
+
+    def best(self, count: int, threshold: float = 0.0) -> Points:
+        """At most count points of score >= threshold, the best of them in their old order."""
+        order = np.argsort(-self.score, kind="stable")[:count]
+        return self.select(int(i) for i in sorted(order) if self.score[i] >= threshold)
+
+
+def concat_points(parts: Sequence[Points], size_hw: tuple[int, int]) -> Points:
+    """All points of several sets on the same picture, in order."""
+    if not parts:
+        return Points.empty(size_hw)
+    return Points(
+        np.concatenate([part.xy_px for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        tuple(name for part in parts for name in part.label),
+        size_hw,
+    )
+
+
 def clip_xyxy_px(xyxy_px: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     """(N, 4) corners moved inside a picture of size_hw."""
     height, width = size_hw

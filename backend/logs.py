@@ -81,8 +81,9 @@ def hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {key: _hidden(key, value) for key, value in event.items()}
 
 
-def hide_in_text(_: WrappedLogger, __: str, line: str) -> str:
+def hide_in_text(_: WrappedLogger, __: str, rendered: Any) -> str:
     """Stars in a finished line, tracebacks included, in place of what looks like a secret."""
+    line = str(rendered)
     for pattern, instead in _SECRET_TEXT:
         line = pattern.sub(instead, line)
     return line

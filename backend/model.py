@@ -18,7 +18,7 @@ from label_studio_ml.model import LabelStudioMLBase, ModelWrapper
 from backend.domain import Task
 from backend.errors import StoreUnavailable
 from backend.jobs.enqueue import Dispatcher, PredictCall
-from backend.labelstudio.interaction import asked_context
+from backend.labelstudio.interaction import asked_context, drawn_already
 from backend.settings import Settings, load_settings
 from backend.store.connection import connect
 from backend.store.embedded import running_url
@@ -65,7 +65,7 @@ class SaliencyBackend(LabelStudioMLBase):
                 label_config=self.label_config or "",
                 tasks=tuple(Task(task.get("id"), task.get("data") or {}) for task in tasks),
                 queue="interactive" if len(tasks) == 1 else "predict",
-                context=asked_context(kwargs.get("context")) if len(tasks) == 1 else None,
+                context=_context(tasks[0], kwargs.get("context")) if len(tasks) == 1 else None,
             )
         )
         settings = self._settings
@@ -95,6 +95,13 @@ class SaliencyBackend(LabelStudioMLBase):
                 "Set REDIS_URL to the Redis of the workers, or start `python -m backend up`.",
             )
         return Dispatcher(self._settings, connect(url))
+
+
+def _context(task: Mapping[str, Any], given: Any) -> Mapping[str, Any] | None:
+    """What a smart tool marked on the task, with what is drawn on it already."""
+    asked = asked_context(given)
+    earlier = drawn_already(task.get("drafts"), task.get("annotations"))
+    return asked and {**asked, "earlier": earlier}
 
 
 class _NamedByItsModel(ModelWrapper):

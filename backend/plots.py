@@ -155,5 +155,6 @@ def _svg(title: str, told: str, height_px: int, parts: Sequence[str]) -> str:
         f'width="{WIDTH_PX}" height="{height_px}" role="img" '
         f'font-family="system-ui, sans-serif" font-size="12">'
         f"<title>{escape(title)}</title><desc>{escape(told)}</desc>"
-        f'<rect width="100%" height="100%" class="paper" fill="#fff"/>{heading}{"".join(parts)}</svg>'
+        f'<rect width="100%" height="100%" class="paper" fill="#fff"/>'
+        f"{heading}{''.join(parts)}</svg>"
     )

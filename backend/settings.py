@@ -276,6 +276,41 @@ class Settings(BaseSettings):
         description="Most pixels of a picture, before decoding.",
     )
 
+    # Videos
+    video_bytes: PositiveInt = Field(
+        2048 * MIB, alias="MAX_VIDEO_BYTES", description="Largest video file fetched."
+    )
+    video_cache_bytes: PositiveInt = Field(
+        8192 * MIB,
+        alias="VIDEO_CACHE_BYTES",
+        description="Most bytes of fetched videos kept under DATA_DIR, least recently used out.",
+    )
+    video_timeout_s: PositiveFloat = Field(
+        240.0, alias="VIDEO_TIMEOUT", description="Seconds to fetch one video."
+    )
+    video_part_looks: PositiveInt = Field(
+        300,
+        alias="VIDEO_PART_LOOKS",
+        ge=2,
+        description="Frames looked at in one part of a video; several workers share its parts, "
+        "and JOB_TIMEOUT holds for each.",
+    )
+    video_key_iou: float = Field(
+        0.9,
+        alias="VIDEO_KEY_IOU",
+        gt=0.0,
+        le=1.0,
+        description="Overlap with the found path that the boxes between key frames keep.",
+    )
+    video_classifier: Literal["r3d_18", "mc3_18", "r2plus1d_18", "s3d"] = Field(
+        "r3d_18", alias="VIDEO_CLASSIFIER", description="Network of the way video_cam."
+    )
+    video_weights: Path | None = Field(
+        None,
+        alias="VIDEO_WEIGHTS",
+        description="Its weights file (.safetensors or .pth); else the published ones are fetched.",
+    )
+
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
@@ -304,7 +339,7 @@ class Settings(BaseSettings):
             raise ValueError("a name without a colon, which ends it in the header, is allowed")
         return value
 
-    @field_validator("backbone_weights")
+    @field_validator("backbone_weights", "video_weights")
     @classmethod
     def _weights_exist(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():

@@ -234,7 +234,7 @@ class LabelStudioStandin:
         if isinstance(score, (int, float)) and not 0 <= score <= 1:
             return True
         return any(
-            name in self.refused_labels
+            isinstance(name, str) and name in self.refused_labels
             for region in prediction.get("result", [])
             for names in region.get("value", {}).values()
             if isinstance(names, list)

@@ -11,6 +11,7 @@ COMMANDS = {
     "latency": Command(
         "backend.cli.bench_latency", "How long annotators wait who open tasks at once."
     ),
+    "masks": Command("backend.cli.bench_masks", "How well masks of things in boxes fit."),
     "next": Command(
         "backend.cli.bench_next", "Whether choosing the next pictures saves annotations."
     ),

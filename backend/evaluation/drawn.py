@@ -51,7 +51,7 @@ def draw_picture(
     may hold fewer. The same arguments draw the same pixels.
     """
     rng = np.random.default_rng(seed)
-    canvas = _background(rng, size_hw)
+    canvas = textured_ground(rng, size_hw)
     height, width = size_hw
     placed: list[tuple[int, int, int, int]] = []
     drawn: list[str] = []
@@ -97,7 +97,8 @@ def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _background(rng: np.random.Generator, size_hw: tuple[int, int]) -> U8Array:
+def textured_ground(rng: np.random.Generator, size_hw: tuple[int, int]) -> U8Array:
+    """(H, W, 3): what figures are drawn on."""
     # Noise at four scales over a slow change of colour looks like grass, sand or a wall.
     height, width = size_hw
     tint = rng.uniform(70, 190, 3)

@@ -41,6 +41,10 @@ class Shelf:
         self._hash_of = hash_of
         self._on_forward = on_forward
 
+    def picture(self, picture_id: str) -> Picture:
+        """The picture itself."""
+        return self._read(picture_id)
+
     def upright(self, ids: Sequence[str], *, small: bool) -> Iterator[Any]:
         """The features of each picture, in order, a batch in memory at a time."""
         return self._features(ids, small, mirrored=False)

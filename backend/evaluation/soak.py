@@ -11,23 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
 import numpy as np
 import redis
 from pydantic import SecretStr
 
-from backend.domain import Boxes
 from backend.evaluation.backend_process import READY_S, BackendProcess
 from backend.evaluation.children import Child, bare_environment
-from backend.evaluation.drawn import draw_picture
 from backend.evaluation.figures import Figures
 from backend.evaluation.labelstudio_server import REPOSITORY
 from backend.evaluation.machine import describe_machine
 from backend.evaluation.memory_watch import MemoryWatch, worst_growth
-from backend.evaluation.picture_server import PictureServer
-from backend.evaluation.served_backend import LABEL, label_config
+from backend.evaluation.served_backend import label_config
 from backend.evaluation.soak_faults import Faults, Injector, plan_faults
+from backend.evaluation.soak_pictures import SoakPictures
 from backend.evaluation.soak_team import REPLY_S, Heard, Load, Team
 from backend.evaluation.worked_project import KEY, WorkedProject
 from backend.jobs.push import MARGIN_S
@@ -41,8 +38,6 @@ from backend.store.heads import HeadStore
 from backend.store.ledgers import LedgerStore
 from backend.vision.backbones import find_device
 
-_FILES = 32
-_SIDE_PX = 128
 _PREANNOTATED = 60
 _PREANNOTATE_AT = (0.3, 0.7)
 _MOST_RUNS = 6
@@ -85,14 +80,13 @@ def measure_soak(plan: SoakPlan, settings: Settings, folder: Path, say: Say) -> 
     what they keep. say: told what comes next.
     Raises: ChildFailed where the backend does not get ready.
     """
-    drawn = [draw_picture(number, (_SIDE_PX, _SIDE_PX)) for number in range(_FILES)]
-    files = [bytes(cv2.imencode(".jpg", one.rgb_u8[..., ::-1])[1]) for one in drawn]
+    pictures = SoakPictures()
     with ExitStack() as stack:
-        pictures = stack.enter_context(PictureServer(files))
+        stack.enter_context(pictures.server)
         project = stack.enter_context(WorkedProject(label_config(plan.method)))
         settings = settings.model_copy(
             update={
-                "allowed_hosts": (pictures.host,),
+                "allowed_hosts": (pictures.server.host,),
                 "label_studio_url": project.url,
                 "label_studio_api_key": SecretStr(KEY),
                 "label_studio_timeout_s": _LABEL_STUDIO_TIMEOUT_S,
@@ -106,7 +100,7 @@ def measure_soak(plan: SoakPlan, settings: Settings, folder: Path, say: Say) -> 
         say("starting")
         stack.enter_context(backend)
         connection = stack.enter_context(connect(running_url(folder) or ""))
-        run = _Run(plan, settings, backend, connection, project, pictures, [d.boxes for d in drawn])
+        run = _Run(plan, settings, backend, connection, project, pictures)
         return asyncio.run(run.whole(say))
 
 
@@ -120,13 +114,10 @@ class _Run:
         backend: BackendProcess,
         connection: redis.Redis,
         project: WorkedProject,
-        pictures: PictureServer,
-        boxes: Sequence[Boxes],
+        pictures: SoakPictures,
     ) -> None:
         self._plan, self._settings, self._backend = plan, settings, backend
         self._redis, self._project, self._pictures = connection, project, pictures
-        self._boxes = boxes
-        self._made = 0
         self._runs = 0
         self._children: list[Child] = []
 
@@ -136,14 +127,14 @@ class _Run:
         duration_s = plan.minutes * 60
         planned = plan_faults(plan.seed, duration_s)
         pid = self._backend.child.pid
-        injector = Injector(planned, pid, self._project, self._pictures, self._answers)
+        injector = Injector(planned, pid, self._project, self._pictures.server, self._answers)
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(
             base_url=self._backend.url, timeout=REPLY_S, trust_env=False, limits=limits
         ) as client:
             team = Team(
                 client, self._project, injector.faults, plan.load,
-                self._new_images, self._result_of, plan.seed,
+                self._pictures.new, self._result_of, plan.seed,
             )  # fmt: skip
             await team.setup()
             say(f"{plan.minutes:g} minutes of load with {len(planned)} faults")
@@ -163,43 +154,15 @@ class _Run:
         growth = worst_growth(memory.lives, _WATCHED_PART * duration_s)
         return self._figures(team.heard, injector.faults, losses, growth, repaired)
 
-    # ---- the load
-
-    def _new_images(self, count: int) -> list[str]:
-        begin, self._made = self._made, self._made + count
-        return [f"{self._pictures.url}/soak/{number}.jpg" for number in range(begin, self._made)]
+    # ---- beside the load
 
     def _result_of(self, task_id: int) -> list[dict[str, Any]]:
-        """The truth about a task's picture, as Label Studio has it."""
-        number = int(self._project.image(task_id).rpartition("/")[2].removesuffix(".jpg"))
-        boxes = self._boxes[number % len(self._boxes)]
-        percent = boxes.xyxy_px / _SIDE_PX * 100
-        return [
-            {
-                "id": f"r{at}",
-                "from_name": "label",
-                "to_name": "image",
-                "type": "rectanglelabels",
-                "origin": "manual",
-                "original_width": _SIDE_PX,
-                "original_height": _SIDE_PX,
-                "image_rotation": 0,
-                "value": {
-                    "x": float(x0),
-                    "y": float(y0),
-                    "width": float(x1 - x0),
-                    "height": float(y1 - y0),
-                    "rotation": 0,
-                    "rectanglelabels": [LABEL],
-                },
-            }
-            for at, (x0, y0, x1, y1) in enumerate(percent)
-        ]
+        return self._pictures.result_of(self._project.image(task_id))
 
     async def _preannotate(self, heard: Heard, faults: Faults, at_s: float) -> None:
         """New tasks by the command; where a fault stopped it, it is run again, as it says."""
         await asyncio.sleep(max(0.0, at_s - time.monotonic()))
-        wanted = self._project.add_tasks(self._new_images(_PREANNOTATED))
+        wanted = self._project.add_tasks(self._pictures.new(_PREANNOTATED))
         for _ in range(_MOST_RUNS):
             began_s = time.monotonic()
             heard.requests["preannotate"] += 1
@@ -274,8 +237,10 @@ class _Run:
             team.heard.errors.append(f"sync: status {status}: {told[-300:]}")
         held, known = self._ledger_states(), self._project.annotations()
         missing = self._project.unpredicted()
-        kept_promises = team.heard.promised - self._refused()
-        broken = missing & kept_promises
+        image = self._project.image
+        broken = {
+            one for one in missing & team.heard.promised if not self._pictures.refused(image(one))
+        }
         # The others were never answered, or their picture could not be had: asked again.
         for _ in range(_REOPEN_ROUNDS):
             if missing <= broken:
@@ -290,14 +255,6 @@ class _Run:
     def _ledger_states(self) -> dict[int, int]:
         entries = Ledger(LedgerStore(self._redis)).entries("1")
         return {entry.annotation_id: entry.updated_us for entry in entries}
-
-    def _refused(self) -> set[int]:
-        """Tasks whose picture the host refused at least once."""
-        refused = {f"{self._pictures.url}{path}" for path in self._pictures.refused}
-        return {one for one in self._every_task() if self._project.image(one) in refused}
-
-    def _every_task(self) -> range:
-        return range(1, self._made + 1)
 
     def _figures(
         self,
@@ -323,7 +280,7 @@ class _Run:
             "seed": self._plan.seed,
             "backbone": self._settings.backbone,
             "method": self._plan.method,
-            "tasks": self._made,
+            "tasks": self._pictures.made,
             "annotations": len(self._project.annotations()),
             "requests_by_kind": dict(heard.requests),
             "repeated_in_faults": heard.repeated,
@@ -341,7 +298,7 @@ class _Run:
         }
         heading = (
             f"{self._plan.minutes:g} minutes of mixed load, {about['faults']} faults, "
-            f"{self._made} tasks, {about['annotations']} annotations"
+            f"{self._pictures.made} tasks, {about['annotations']} annotations"
         )
         return Figures(values, about, heading, missing="too short")
 

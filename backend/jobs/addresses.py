@@ -9,14 +9,13 @@ from typing import Any
 from backend.errors import MediaMissing, MediaTooLarge
 from backend.labelstudio.labelspec import Control, LabelName, LabelSpec
 
-
 MOST_PICTURES = 1000
 """Pictures of one task and control; a list in a task's data may hold a million addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One picture seen through one control of one task.
+    """One picture, or video, seen through one control of one task.
 
     item_index: place in the list where the task's data holds one, else None.
     labels: the control's labels on this task.
@@ -29,7 +28,7 @@ class Look:
 
 
 def looks_of(spec: LabelSpec, data: Mapping[str, Any]) -> list[Look]:
-    """Every picture and control of a task, in the configuration's order.
+    """Every picture and control of a task, in the configuration's order; videos are ``films_of``.
 
     Raises: MediaMissing where data has not the address that a control needs; MediaTooLarge
         for more than MOST_PICTURES.
@@ -37,7 +36,17 @@ def looks_of(spec: LabelSpec, data: Mapping[str, Any]) -> list[Look]:
     return [
         Look(address, control, index, spec.labels_for(control, data))
         for control in spec.active
+        if not control.of_video
         for index, address in _addresses(control, data)
+    ]
+
+
+def films_of(spec: LabelSpec, data: Mapping[str, Any]) -> list[Look]:
+    """Every video and control of a task, in the configuration's order. Raises: as looks_of."""
+    return [
+        Look(address, control, None, spec.labels_for(control, data))
+        for control in spec.films
+        for _, address in _addresses(control, data)
     ]
 
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from backend.domain import UNNAMED, Boxes, Picture, concat_boxes, iou_matrix
+from backend.domain import UNNAMED, Boxes, Picture, Points, concat_boxes, concat_points, iou_matrix
 from backend.jobs.addresses import Look
+from backend.jobs.learner import Learner, TrainedHead
 from backend.jobs.sight import method_of
 from backend.labelstudio.labelspec import Control, LabelName
-from backend.labelstudio.prediction import Found, FoundBoxes, FoundChoices, FoundNumber
+from backend.labelstudio.prediction import (
+    Found,
+    FoundBoxes,
+    FoundChoices,
+    FoundNumber,
+    FoundPoints,
+    FoundTracks,
+)
 from backend.learning.choices import Opinion
 from backend.learning.regression import Estimate
 from backend.settings import Settings
@@ -18,6 +27,7 @@ from backend.vision.detect import DetectOptions, LabelQuery, classify
 from backend.vision.evidence import SEEN
 from backend.vision.look import Looked
 from backend.vision.objects import Sight, find, rename
+from backend.vision.point_out import point_out
 
 RIVAL = 0.5
 """With several choices allowed, those of at least this share of the best one's probability
@@ -33,7 +43,7 @@ class LearnedAnswers:
     """What a trained head found. labels, controls: those it knows. few: see TrainedHead.
 
     boxes: of each picture, by position. opinions: of each picture by control of choices;
-    numbers: by Rating or Number.
+    numbers: by Rating or Number. points: of each picture; point_labels: those that it knows.
     """
 
     labels: frozenset[str]
@@ -42,6 +52,22 @@ class LearnedAnswers:
     boxes: Sequence[Boxes]
     opinions: Sequence[Mapping[str, Opinion]]
     numbers: Sequence[Mapping[str, Estimate]]
+    point_labels: frozenset[str] = frozenset()
+    points: Sequence[Points] = ()
+
+
+def learned_answers(learner: Learner, head: TrainedHead, features: Sequence[Any]) -> LearnedAnswers:
+    """What a head finds on pictures, by what it reads of them."""
+    return LearnedAnswers(
+        frozenset(head.labels),
+        head.few,
+        frozenset(head.controls),
+        learner.predict(head, features),
+        learner.predict_choices(head, features),
+        learner.predict_numbers(head, features),
+        frozenset(head.point_labels),
+        learner.predict_points(head, features),
+    )
 
 
 def needs_look(asked: Sequence[tuple[Look, int]], learned: LearnedAnswers | None) -> bool:
@@ -54,7 +80,7 @@ def needs_look(asked: Sequence[tuple[Look, int]], learned: LearnedAnswers | None
         or (
             one.control.name not in learned.controls
             if one.control.kind == "choices"
-            else not _values(one) or bool(_values(one) - learned.labels)
+            else not _values(one) or bool(_values(one) - _known_labels(one, learned))
         )
         for one, _ in asked
         if one.control.values is None  # a value is learned or has no answer
@@ -139,6 +165,9 @@ def _answers(
         ]
         return [FoundChoices(name, None, choices, score) for choices, score in taken]
     queries = [LabelQuery(label.value, label.names) for label in one.labels]
+    if one.control.of_points:
+        told = _points(sight, pictures, rows, queries, options, learned)
+        return [FoundPoints(name, None, points) for points in told]
     known = _values(one) & (learned.labels if learned is not None else frozenset())
     zero_shot: list[Boxes] = [Boxes.empty(pictures[row].size_hw) for row in rows]
     if sight is not None:
@@ -160,6 +189,31 @@ def _answers(
             for boxes in joined(own, zero_shot, evidence, queries, known, few=learned.few)
         ]
     return [FoundBoxes(name, None, boxes) for boxes in zero_shot]
+
+
+def _points(
+    sight: Sight | None,
+    pictures: Sequence[Picture],
+    rows: Sequence[int],
+    labels: Sequence[LabelQuery],
+    options: DetectOptions,
+    learned: LearnedAnswers | None,
+) -> list[Points]:
+    """A head's key points of each picture, then what the network says of other labels."""
+    known = learned.point_labels if learned is not None else frozenset()
+    values = {label.value for label in labels}
+    others = [label for label in labels if label.value not in known]
+    beside = [Points.empty(pictures[row].size_hw) for row in rows]
+    if sight is not None and others:
+        looked = sight.select(rows).looked
+        beside = point_out(looked, [pictures[row] for row in rows], others, options)
+    told = []
+    for row, more in zip(rows, beside, strict=True):
+        own = learned.points[row] if known and learned is not None else more.select(())
+        own = own.select(i for i, label in enumerate(own.label) if label in values)
+        both = concat_points([own, more], more.size_hw)
+        told.append(both.best(options.max_boxes, options.score_threshold))
+    return told
 
 
 def joined(
@@ -203,13 +257,19 @@ def _number(
     return FoundNumber(control.name, value if score >= options.score_threshold else None, score)
 
 
+def _known_labels(one: Look, learned: LearnedAnswers) -> frozenset[str]:
+    return learned.point_labels if one.control.of_points else learned.labels
+
+
 def _values(one: Look) -> frozenset[str]:
     return frozenset(label.value for label in one.labels)
 
 
 def _placed(found: Found, item_index: int | None) -> Found:
-    if isinstance(found, FoundNumber):
+    if isinstance(found, FoundNumber | FoundTracks):
         return found
     if isinstance(found, FoundBoxes):
         return FoundBoxes(found.control, item_index, found.boxes)
+    if isinstance(found, FoundPoints):
+        return FoundPoints(found.control, item_index, found.points)
     return FoundChoices(found.control, item_index, found.choices, found.score)

@@ -20,20 +20,22 @@ from rq.job import Job
 from rq.timeouts import BaseTimeoutException
 
 from backend.domain import Failed, Picture, Predicted, U8Array
-from backend.errors import BackendError, JobCancelled, MediaError
+from backend.errors import BackendError, JobCancelled, LabelStudioError, MediaError
 from backend.jobs.addresses import Look, looks_of
 from backend.jobs.ahead import Ahead
-from backend.jobs.answers import LearnedAnswers, answer_looks, needs_look
+from backend.jobs.answers import LearnedAnswers, answer_looks, learned_answers, needs_look
 from backend.jobs.batch_sizes import BATCH_SIZES, size_class
 from backend.jobs.behind import Behind
 from backend.jobs.fetching import fetch_picture
 from backend.jobs.learner import TrainedHead
+from backend.jobs.outlining import follows_thing, with_outlines
 from backend.jobs.payload import Carrier, CarrierTask
 from backend.jobs.process import Process
 from backend.jobs.push_requests import request_push
 from backend.jobs.room import no_room
 from backend.jobs.serving import spec_of
 from backend.jobs.sight import Eyes, objects_wanted
+from backend.jobs.video import found_in_films
 from backend.jobs.views import cancel_wanted
 from backend.labelstudio.labelspec import LabelSpec
 from backend.labelstudio.prediction import Found, build_prediction, check_prediction
@@ -188,10 +190,12 @@ class Carriage:
                 continue
             try:
                 looks = looks_of(spec, task.data)
-            except MediaError as error:
+                films = found_in_films(self._process, self._carrier, task, spec, self._job)
+            except (MediaError, LabelStudioError) as error:  # the latter: no token to fetch with
                 outcomes[task.key] = Failed(error.code, str(error))
                 continue
-            work = _Work(task, looks, {one.address for one in looks}, {})
+            found = dict(enumerate(films, len(looks)))
+            work = _Work(task, looks, {one.address for one in looks}, found)
             if looks:
                 self._works[task.key] = work
             else:
@@ -254,6 +258,13 @@ class Carriage:
         found = self._timed(
             "boxes", lambda: answer_looks(sight, pictures, questions, settings, learned)
         )
+        if any(follows_thing(one.control.shape) for one, _ in questions):
+            found = self._timed(
+                "outlines",
+                lambda: with_outlines(
+                    self._process, self._head, pictures, features, questions, found
+                ),
+            )
         for (work, position, _), answer in zip(asked, found, strict=True):
             work.found[position] = answer
         self._batches += 1
@@ -270,15 +281,7 @@ class Carriage:
     def _learned(self, features: Sequence[Any] | None) -> LearnedAnswers | None:
         if self._head is None or features is None:
             return None
-        learner = self._process.learner
-        return LearnedAnswers(
-            frozenset(self._head.labels),
-            self._head.few,
-            frozenset(self._head.controls),
-            learner.predict(self._head, features),
-            learner.predict_choices(self._head, features),
-            learner.predict_numbers(self._head, features),
-        )
+        return learned_answers(self._process.learner, self._head, features)
 
     def _settled(self, batch: Mapping[str, Ready | BackendError]) -> list[_Work]:
         """The tasks that wait for no picture after this batch, or in vain for one of it."""

@@ -22,6 +22,7 @@ from backend.jobs.parking import AGAIN, park_tasks, reason_of
 from backend.jobs.payload import Carrier
 from backend.jobs.process import Process, current
 from backend.jobs.riders import SHARED_QUEUE, board
+from backend.jobs.serving import spec_of
 from backend.jobs.warming import warm
 from backend.store import keys
 
@@ -82,6 +83,8 @@ def _share(process: Process, carrier: Carrier, job: Job) -> None:
     for nobody: each job is tried again alone.
     """
     most = _RIDE_BATCHES * process.settings.batch_pictures - len(carrier.tasks)
+    if spec_of(process, carrier).films:
+        return  # each takes long enough by itself, and its parts are shared
     silent_s = process.settings.worker_lost_s
     with board(process.connection, job, carrier, most=most, worker_lost_s=silent_s) as riders:
         if not riders.tasks:

@@ -33,8 +33,8 @@ def jobs_at_work(
 ) -> set[str]:
     """Those that wait or run, and shall go on; one round trip where all are known.
 
-    A running job that was cancelled stops after the batch in hand: who waits for the rest
-    of its tasks would wait in vain. coming_s: how long to wait for those not known yet; by
+    A running job that was cancelled stops after the batch in hand or the next: who waits for
+    the rest of its tasks would wait in vain. coming_s: how long to wait for those not known yet; by
     this machine's steady clock, since the one that claimed may be another with another time.
     """
     until_s = time.monotonic() + coming_s

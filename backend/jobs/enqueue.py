@@ -20,7 +20,7 @@ from rq.queue import Queue
 from backend.domain import BackboneIdentity, Failed, Task
 from backend.errors import MediaError
 from backend.jobs import wait as waiting
-from backend.jobs.addresses import looks_of, reduce_data
+from backend.jobs.addresses import films_of, looks_of, reduce_data
 from backend.jobs.claims import CLAIM_TTL_S, jobs_at_work, new_job_id
 from backend.jobs.payload import Carrier, CarrierTask, carrier_sizes
 from backend.jobs.process import prediction_cache
@@ -228,7 +228,7 @@ class Dispatcher:
         return job_view(self._redis, job_id)
 
     def cancel(self, job_id: str) -> JobView:
-        """Stop a job: at once where it waits, after the batch in hand where it runs.
+        """Stop a job: at once where it waits, after the batch in hand or the next where it runs.
 
         A job that has ended stays as it is. Raises: JobNotFound.
         """
@@ -256,17 +256,21 @@ class Dispatcher:
         self._watch(ticket, len(missing))
 
     def _claim_and_queue(self, ticket: Ticket, model: _Model, tasks: Sequence[CarrierTask]) -> None:
-        if carriers := self._claim(ticket, tasks):
+        # A video is a job of its own, whose parts several workers share.
+        most = 1 if model.spec.films else self._settings.carrier_tasks
+        if carriers := self._claim(ticket, tasks, most):
             self._projects.put_config(model.spec.fingerprint, ticket.call.label_config)
             self._enqueue(ticket, model, carriers)
 
-    def _claim(self, ticket: Ticket, tasks: Sequence[CarrierTask]) -> dict[str, list[CarrierTask]]:
+    def _claim(
+        self, ticket: Ticket, tasks: Sequence[CarrierTask], most: int
+    ) -> dict[str, list[CarrierTask]]:
         """Claim tasks carrier by carrier; job id -> tasks that are ours."""
         alive = self._fleet.alive(self._settings.worker_lost_s, "predict")
         ready = sum(worker.state == "ready" for worker in alive)
         carriers: dict[str, list[CarrierTask]] = {}
         start = 0
-        for size in carrier_sizes(len(tasks), ready, self._settings.carrier_tasks):
+        for size in carrier_sizes(len(tasks), ready, most):
             part = tasks[start : start + size]
             start += size
             job_id = new_job_id(ticket.call.queue, time.time())
@@ -409,6 +413,7 @@ def _asked(
     """What a worker is to do for a task, or its answer where none is needed."""
     try:
         looks_of(spec, task.data)
+        films_of(spec, task.data)
     except MediaError as error:
         return Failed(error.code, str(error))
     data = reduce_data(spec, task.data)

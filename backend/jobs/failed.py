@@ -31,6 +31,7 @@ _KINDS: dict[str, FailedKind] = {
     "backend.jobs.refresh.run": "refresh",
     "backend.jobs.sync.run": "sync",
     "backend.jobs.train.run": "train",
+    "backend.jobs.video.run": "predict",
 }
 _AT_ONCE = 100
 

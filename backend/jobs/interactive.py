@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import redis
 import structlog
 from rq import get_current_job
 
-from backend.domain import Boxes, Failed, Picture, Predicted
+from backend.domain import BoolArray, Boxes, Failed, FloatArray, Picture, Predicted, iou_matrix
 from backend.errors import BackendError, ConfigError, JobError
 from backend.jobs.addresses import looks_of
 from backend.jobs.fetching import fetch_picture
+from backend.jobs.outlining import follows_thing, traced_as
 from backend.jobs.payload import Carrier, CarrierTask
 from backend.jobs.process import Process, current
 from backend.jobs.recent import Seen
 from backend.jobs.serving import spec_of
 from backend.labelstudio.interaction import Interaction
 from backend.labelstudio.prediction import FoundBoxes, build_prediction, check_prediction
-from backend.vision.anchored import Anchor, refine
+from backend.store.keys import project_id_of
+from backend.vision.anchored import Anchor, Refined, refine
 from backend.vision.boxes.quantile_grabcut import bounded
+from backend.vision.outlines import outline
 
 log = structlog.get_logger(__name__)
+
+DRAWN_IOU = 0.8
+"""Overlap from which an answer is what is drawn already, and is not given again."""
 
 SIDE_PX = 640
 """Longest side of a picture that is kept: the cut round an object is made on fewer pixels."""
@@ -68,17 +75,24 @@ def _answer(process: Process, carrier: Carrier, task: CarrierTask) -> Predicted 
         if one.control.name == asked.control and (one.item_index or 0) == asked.item_index
     )
     seen = _seen(process, carrier.project_id, address, task.id)
+    earlier = _scaled(asked.earlier, asked, seen.picture.size_hw)
     found = refine(
         seen.picture,
         seen.pointable.cells_chw,
         _anchors(asked, seen.picture.size_hw),
         seen.pointable.proposals,
+        earlier,
     )
-    size_hw = seen.picture.size_hw
-    boxes = Boxes.empty(size_hw) if found is None else replace(found.box, label=(asked.label,))
+    answer = FoundBoxes(asked.control, asked.item_index, Boxes.empty(seen.picture.size_hw))
+    if found is not None and not (iou_matrix(found.box.xyxy_px, earlier) >= DRAWN_IOU).any():
+        answer = replace(answer, boxes=replace(found.box, label=(asked.label,)))
+        control = spec.control(asked.control)
+        if control is not None and follows_thing(control.shape):
+            mask = _mask(process, carrier, seen, asked, found)
+            answer = traced_as(control.shape, answer, [mask])
     prediction = build_prediction(
         spec,
-        [FoundBoxes(asked.control, asked.item_index, boxes)],
+        [answer],
         model_version=carrier.version,
         region_id_seed=task.key,
     )
@@ -87,6 +101,23 @@ def _answer(process: Process, carrier: Carrier, task: CarrierTask) -> Predicted 
         log.error("prediction_invalid", task=task.id, problems=problems)
         return Failed("invalid_prediction", "; ".join(problems))
     return Predicted(prediction)
+
+
+def _mask(
+    process: Process, carrier: Carrier, seen: Seen, asked: Interaction, found: Refined
+) -> BoolArray:
+    """The mask of what was found, by the form of its label where the head knows one.
+
+    Where the annotator said "not this" the cut that heard it stands.
+    """
+    form = None
+    if carrier.head_number and all(mark.is_positive for mark in asked.marks):
+        project_id = project_id_of(carrier.project_id)
+        form = process.learner.form(process.heads.get(project_id, carrier.head_number), asked.label)
+    if form is None:
+        return found.mask_hw
+    cells, (box,) = seen.pointable.cells_chw, found.box.xyxy_px
+    return outline(seen.picture, cells, box, form, found.map_hw)
 
 
 def _interaction(task: CarrierTask) -> Interaction:
@@ -120,12 +151,22 @@ def _seen(process: Process, project_id: str, address: str, task_id: int | None) 
 
 def _anchors(asked: Interaction, size_hw: tuple[int, int]) -> list[Anchor]:
     """The marks in pixels of this picture, which may be another size than the browser said."""
-    across, down = size_hw[1] / asked.size_hw[1], size_hw[0] / asked.size_hw[0]
+    places = _scaled([mark.xyxy_px for mark in asked.marks], asked, size_hw).tolist()
     return [
-        Anchor((x0 * across, y0 * down, x1 * across, y1 * down), mark.is_positive)
-        for mark in asked.marks
-        for x0, y0, x1, y1 in [mark.xyxy_px]
+        Anchor((x0, y0, x1, y1), mark.is_positive)
+        for (x0, y0, x1, y1), mark in zip(places, asked.marks, strict=True)
     ]
+
+
+def _scaled(
+    hulls: Sequence[tuple[float, float, float, float]],
+    asked: Interaction,
+    size_hw: tuple[int, int],
+) -> FloatArray:
+    """(N, 4) what was marked or drawn, in pixels of a picture of size_hw."""
+    across, down = size_hw[1] / asked.size_hw[1], size_hw[0] / asked.size_hw[0]
+    scale = np.array([across, down, across, down])
+    return np.asarray(np.array(hulls).reshape(-1, 4) * scale, np.float32)
 
 
 def _leave(process: Process, task: CarrierTask, outcome: Predicted | Failed) -> None:

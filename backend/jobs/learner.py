@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
-from backend.domain import BackboneIdentity, Boxes, Picture
+from backend.domain import BackboneIdentity, Boxes, FloatArray, Picture, Points
 from backend.learning import features, fit, pointed, project_head, unlabelled
 from backend.learning.choices import Opinion
 from backend.learning.examples import Example
@@ -25,6 +25,7 @@ from backend.learning.versions import HeadVersions
 from backend.settings import Settings
 from backend.store.heads import HeadRef
 from backend.vision.backbones import Backbone
+from backend.vision.outlines import FormMap
 
 _HEADS_HELD = 8
 
@@ -71,7 +72,11 @@ class TrainedHead(Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels it knows."""
+        """The labels of boxes it knows."""
+
+    @property
+    def point_labels(self) -> tuple[str, ...]:
+        """The labels of key points it knows."""
 
     @property
     def few(self) -> bool:
@@ -141,6 +146,16 @@ def no_estimates(_head: Any, pictures: Sequence[Any]) -> list[Mapping[str, Estim
     return [{} for _ in pictures]
 
 
+def no_form(_head: Any, _label: str) -> FormMap | None:
+    """Of a learning that knows of things only their boxes."""
+    return None
+
+
+def no_points(_head: Any, pictures: Sequence[Any]) -> list[Points]:
+    """Of a head that knows no key points."""
+    return [Points.empty(picture.size_hw) for picture in pictures]
+
+
 def own_classes(backbone: Backbone, _head: Any, _name: str) -> Backbone:
     """Of a head that explains nothing: the backbone knows what it knew."""
     return backbone
@@ -152,11 +167,14 @@ class Learner:
 
     side_px: side to which pictures are resized for features of a kind. wants_small: which
     kind these examples need. predict: boxes of each picture, best first. predict_choices:
-    opinions on each picture by control; predict_numbers: estimates. see_objects: finds
+    opinions on each picture by control; predict_numbers: estimates;
+    predict_points: key points. see_objects: finds
     objects before anything was accepted, None for a backbone of which nothing is known.
     explaining: the backbone with what a head knows as its classes, where that has this name:
     labels, or controls of values; else as it is. pointable: reads features for what an
-    annotator points at; None: cannot.
+    annotator points at; None: cannot. cells: (C, h, w) of a picture's features of
+    either kind, from which the things in boxes are cut out; None: they are not. form: what a
+    head knows of the insides of a label's boxes.
     """
 
     cache: FeatureCache
@@ -168,9 +186,12 @@ class Learner:
     predict: Callable[[Any, Sequence[Any]], list[Boxes]]
     predict_choices: Callable[[Any, Sequence[Any]], Sequence[Mapping[str, Opinion]]] = no_opinions
     predict_numbers: Callable[[Any, Sequence[Any]], Sequence[Mapping[str, Estimate]]] = no_estimates
+    predict_points: Callable[[Any, Sequence[Any]], Sequence[Points]] = no_points
     see_objects: Callable[[Backbone], See | None] = no_sight
     explaining: Callable[[Backbone, Any, str], Backbone] = own_classes
     pointable: Callable[[Backbone], Callable[[Any], Pointable]] | None = None
+    cells: Callable[[Any], FloatArray] | None = None
+    form: Callable[[Any, str], FormMap | None] = no_form
 
     def decode_side_px(self, backbone: Backbone, small: bool) -> int:
         """Side for which pictures are decoded: the same in training and prediction."""
@@ -279,9 +300,12 @@ def own_learner(settings: Settings) -> Learner:
         predict=project_head.predict,
         predict_choices=project_head.predict_choices,
         predict_numbers=project_head.predict_numbers,
+        predict_points=project_head.predict_points,
         see_objects=lru_cache(maxsize=1)(unlabelled.see_with_prior),
         explaining=_explaining,
         pointable=lru_cache(maxsize=1)(pointed.pointable),
+        cells=pointed.pointed_cells,
+        form=project_head.ProjectHead.form,
     )
 
 

@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import structlog
 
-from backend.domain import Boxes, Picture, clip_xyxy_px
+from backend.domain import BoolArray, Boxes, FloatArray, Picture, clip_xyxy_px
 from backend.errors import BackendError, JobError, MediaError
-from backend.jobs.addresses import Look, looks_of
+from backend.jobs.addresses import Look, films_of, looks_of
 from backend.jobs.ahead import Ahead
 from backend.jobs.fetching import fetch_picture
+from backend.jobs.film_lessons import Moment, frames_at, moment_name
 from backend.jobs.learner import FeaturePair, PairsAsked
 from backend.jobs.process import Process
-from backend.labelstudio.labelspec import LabelSpec
+from backend.labelstudio.labelspec import FRAMERATE, LabelSpec
 from backend.labelstudio.regions import ReadRegion, read_regions
+from backend.labelstudio.sequences import time_of
+from backend.labelstudio.tracks import read_tracks
 from backend.learning.accepted import AcceptedTask, accepted_digest
 from backend.learning.choices import Question
 from backend.learning.examples import Example
 from backend.learning.ledger import Entry
 from backend.learning.project_head import Asked
 from backend.learning.regression import Measure
+from backend.vision.outlines import filled
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +39,10 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One accepted picture of a task.
+    """One accepted picture of a task, or one frame of its video.
 
-    looks: the rectangle controls that show it, and the answered controls of the whole
+    address: of the picture, or its name where it is a frame. moment: which frame it is.
+    looks: the drawing controls that show it, and the answered controls of the whole
     picture. digest: of what is accepted on it. choices, numbers: accepted answers by control.
     """
 
@@ -48,11 +54,17 @@ class Lesson:
     digest: str
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
+    moment: Moment | None = None
 
     @property
     def drawn_on(self) -> bool:
         """Whether boxes were asked for, so that none means that nothing is there."""
-        return any(look.control.draws for look in self.looks)
+        return any(look.control.draws and not look.control.of_points for look in self.looks)
+
+    @property
+    def pointed_on(self) -> bool:
+        """Whether key points were asked for."""
+        return any(look.control.of_points for look in self.looks)
 
 
 def lessons_of(tasks: Iterable[AcceptedTask], spec: LabelSpec) -> list[Lesson]:
@@ -61,16 +73,17 @@ def lessons_of(tasks: Iterable[AcceptedTask], spec: LabelSpec) -> list[Lesson]:
     Left out are tasks of which something cannot be read, and those without an address. One
     answer to a list of several pictures teaches nothing: it may have been any of them.
     """
-    lessons = []
+    lessons: list[Lesson] = []
     for task in tasks:
         if not task.legible:
             log.info("task_not_learned", task=task.task_id, reason="something is illegible")
             continue
         try:
-            looks = looks_of(spec, task.data)
+            looks, films = looks_of(spec, task.data), films_of(spec, task.data)
         except MediaError as error:
             log.info("task_not_learned", task=task.task_id, reason=error.what)
             continue
+        lessons += _film_lessons(task, films)
         for address in dict.fromkeys(look.address for look in looks):
             choices = {
                 look.control.name: taken
@@ -108,20 +121,46 @@ def lessons_of(tasks: Iterable[AcceptedTask], spec: LabelSpec) -> list[Lesson]:
     return lessons
 
 
+def _film_lessons(task: AcceptedTask, films: Sequence[Look]) -> Iterator[Lesson]:
+    """One a frame that somebody set; in between boxes are drawn by nobody."""
+    shown = {(one.address, one.control.framerate or FRAMERATE): None for one in films}
+    for address, framerate in shown:
+        looks = tuple(
+            one
+            for one in films
+            if (one.address, one.control.framerate or FRAMERATE) == (address, framerate)
+        )
+        names = {one.control.name for one in looks}
+        own = [one for one in (*task.boxes, *task.rejected) if one.control in names]
+        for frame in sorted({one.item_index for one in own}):
+            places = {(name, frame) for name in names}
+            boxes, rejected = _at(task.boxes, places), _at(task.rejected, places)
+            moment = Moment(address, time_of(frame, framerate))
+            digest = accepted_digest(boxes, {})
+            yield Lesson(
+                task.task_id, moment_name(moment), looks, boxes, rejected, digest, moment=moment
+            )
+
+
 def example_of(lesson: Lesson, picture: str, size_hw: tuple[int, int]) -> Example:
     """The lesson on its picture of size_hw; boxes drawn at another size are scaled to it."""
+    drawn = [one for one in lesson.boxes if not one.is_point]
     return Example(
         picture=picture,
         boxes=Boxes(
-            _xyxy_px(lesson.boxes, size_hw),
-            np.ones(len(lesson.boxes), np.float32),
-            tuple(box.label for box in lesson.boxes),
+            _xyxy_px(drawn, size_hw),
+            np.ones(len(drawn), np.float32),
+            tuple(box.label for box in drawn),
             size_hw,
         ),
-        rejected_xyxy_px=_xyxy_px(lesson.rejected, size_hw),
+        rejected_xyxy_px=_xyxy_px([one for one in lesson.rejected if not one.is_point], size_hw),
         choices=lesson.choices,
         drawn_on=lesson.drawn_on,
         numbers=lesson.numbers,
+        masks_hw=_masks_hw(drawn),
+        points_px=_points_px(lesson.boxes, size_hw),
+        rejected_points_px=_points_px(lesson.rejected, size_hw),
+        pointed_on=lesson.pointed_on,
     )
 
 
@@ -186,18 +225,19 @@ class Pictures:
         is left out.
         """
         process, size = self._process, self._process.settings.batch_pictures
-        wanted = list(_by_address(lessons).values())
+        every = _by_address(lessons).values()
+        wanted = [lesson for lesson in every if lesson.moment is None]
         done = 0
+        filmed = [lesson for lesson in every if lesson.moment is not None]
+        for frames in self._filmed(filmed, size):
+            on_batch(done)
+            done += len(frames)
+            yield self._taken_in(frames)
         with Ahead(process.pool, self._fetch, wanted, _BATCHES_AHEAD * size) as ahead:
             while batch := ahead.take(size):
                 on_batch(done)
                 done += len(batch)
-                ready = [(lesson, got) for lesson, got in batch if isinstance(got, Picture)]
-                for lesson, got in batch:
-                    if isinstance(got, BackendError):
-                        self._leave_out(lesson, got)
-                self._extract(ready)
-                yield ready
+                yield self._taken_in(batch)
 
     def examples(self, lessons: Iterable[Lesson]) -> dict[str, tuple[Lesson, Example]]:
         """Lesson and example by content hash; of several tasks with one picture the last."""
@@ -209,8 +249,35 @@ class Pictures:
                 found[content_hash] = (lesson, example_of(lesson, content_hash, size_hw))
         return found
 
+    def _taken_in(
+        self, batch: Sequence[tuple[Lesson, Picture | BackendError]]
+    ) -> list[tuple[Lesson, Picture]]:
+        ready = [(lesson, got) for lesson, got in batch if isinstance(got, Picture)]
+        for lesson, got in batch:
+            if isinstance(got, BackendError):
+                self._leave_out(lesson, got)
+        self._extract(ready)
+        return ready
+
+    def _filmed(
+        self, lessons: Sequence[Lesson], size: int
+    ) -> Iterator[list[tuple[Lesson, Picture | BackendError]]]:
+        """Frames in batches, each film decoded once."""
+        by_film: dict[tuple[int, str], dict[Moment, Lesson]] = {}
+        for lesson in lessons:
+            if lesson.moment is not None:
+                film = by_film.setdefault((lesson.task_id, lesson.moment.film), {})
+                film[lesson.moment] = lesson
+        for (task_id, _), lesson_at in by_film.items():
+            found = frames_at(self._process, self._project_id, task_id, list(lesson_at))
+            while batch := list(islice(found, size)):
+                yield [(lesson_at[moment], got) for moment, got in batch]
+
     def _fetch(self, lesson: Lesson) -> Picture | BackendError:
         process = self._process
+        if lesson.moment is not None:
+            ((_, frame),) = frames_at(process, self._project_id, lesson.task_id, [lesson.moment])
+            return frame
         side_px = process.learner.decode_side_px(process.backbone, self._small)
         return fetch_picture(process, self._project_id, lesson.address, lesson.task_id, side_px)
 
@@ -310,7 +377,9 @@ def nothing_accepted(entries: Iterable[Entry], spec: LabelSpec) -> str:
         known = {
             label.value for control in spec.active for label in spec.labels_for(control, entry.data)
         }
-        labels = (box.label for box in read_regions(list(entry.result), spec))
+        result = list(entry.result)
+        labels = [one.label for one in read_regions(result, spec)]
+        labels += [one.label for one in read_tracks(result, spec)]
         gone.update(label for label in labels if label and label not in known)
     told = "No box of any label of the configuration has been accepted yet, and no answer."
     if not gone:
@@ -333,6 +402,29 @@ def _taken(task: AcceptedTask, look: Look, looks: Sequence[Look]) -> tuple[str, 
 
 def _at(regions: Iterable[ReadRegion], places: set[tuple[str, int]]) -> tuple[ReadRegion, ...]:
     return tuple(one for one in regions if (one.control, one.item_index) in places)
+
+
+def _masks_hw(regions: Sequence[ReadRegion]) -> tuple[BoolArray | None, ...]:
+    """Of what was drawn as more than a box; nothing where nothing was."""
+    masks = tuple(_mask_hw(one) for one in regions)
+    return masks if any(mask is not None for mask in masks) else ()
+
+
+def _mask_hw(region: ReadRegion) -> BoolArray | None:
+    drawn = region.drawn
+    if drawn is None or drawn.polygon_px is None:
+        return None if drawn is None else drawn.mask_hw
+    return filled(drawn.polygon_px, region.size_hw)
+
+
+def _points_px(regions: Sequence[ReadRegion], size_hw: tuple[int, int]) -> dict[str, FloatArray]:
+    """Places (N, 2) of key points by label."""
+    points = [one for one in regions if one.is_point]
+    places = _xyxy_px(points, size_hw)[:, :2]
+    return {
+        label: places[[at for at, one in enumerate(points) if one.label == label]]
+        for label in sorted({one.label for one in points})
+    }
 
 
 def _xyxy_px(regions: Sequence[ReadRegion], size_hw: tuple[int, int]) -> np.ndarray:

@@ -39,6 +39,7 @@ ALLOWED = {
     "backend.jobs.refresh.run",
     "backend.jobs.sync.run",
     "backend.jobs.train.run",
+    "backend.jobs.video.run",
 }
 """Functions that a job may name; add one here, or with ``allow``."""
 

@@ -32,7 +32,7 @@ def objects_wanted(controls: Iterable[Control]) -> DetectOptions | None:
     That of the first control which does: its rule and options, the method under HINT.
     """
     for control in controls:
-        if control.draws and method_of(control.options) == OBJECTS:
+        if control.draws and not control.of_points and method_of(control.options) == OBJECTS:
             extra = dict(control.options.extra)
             method = extra.pop(HINT, MAP)
             return DetectOptions(method, control.options.box_rule, extra=extra)

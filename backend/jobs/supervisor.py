@@ -20,6 +20,7 @@ import redis
 import structlog
 
 from backend.jobs.kept import KeptChild
+from backend.jobs.patience import LIMIT
 from backend.jobs.push_requests import requeue_due_pushes
 from backend.jobs.recovery import misplaced_jobs, put_back_misplaced, requeue_of_dead
 from backend.jobs.riders import put_back_stranded
@@ -259,13 +260,13 @@ class Supervisor:
         job_id: Any = self._redis.hget(f"rq:worker:{place.worker}", "current_job")
         if not job_id:
             return False
-        found: Any = self._redis.hmget(f"rq:job:{job_id.decode()}", "started_at", "timeout")
-        started, timeout = found
+        found: Any = self._redis.hmget(f"rq:job:{job_id.decode()}", "started_at", "timeout", LIMIT)
+        started, timeout, limit = found
         if not started or not timeout:
             return False
         if place.run != (job_id, started):
             place.run, place.run_since_s = (job_id, started), now_s
-        return now_s - place.run_since_s > int(timeout) + self._hang_grace_s
+        return now_s - place.run_since_s > int(limit or timeout) + self._hang_grace_s
 
     def _note_look(self, now_s: float) -> None:
         """After a time without Redis, have done what waited for it or was missed."""

@@ -41,12 +41,15 @@ from backend.labelstudio.labelspec import LabelSpec, parse_label_config
 from backend.learning.accepted import accepted_tasks
 from backend.learning.choices import Question
 from backend.learning.examples import Example
+from backend.learning.fit_key_points import point_labels
 from backend.learning.project_head import Asked, learnable
 from backend.learning.promote import (
     Counts,
     Verdict,
     decide,
     judge_example,
+    judge_points,
+    point_answer,
     unseen_counts,
     with_answers,
     worse_answers,
@@ -63,7 +66,7 @@ _FIT_STEPS = 100
 _TELL_EVERY_S = 0.5
 
 _NOTHING_TOLD = (
-    "No picture with an accepted box can be had, "
+    "No picture with an accepted box or key point can be had, "
     "and no control of the whole picture with two answers."
 )
 
@@ -173,14 +176,17 @@ class Training:
         version_0 = model_version(identity, NO_HEAD, spec.fingerprint, process.settings)
         zero_shot = ZeroShotCounts(process, self._project_id, version_0, spec)
         questions = questions_of(spec)
-        unlearned = self._unlearned(current, learnable(questions, asked_examples(lessons)))
+        parts = point_labels(drawn_examples(lessons))
+        unlearned = self._unlearned(current, learnable(questions, asked_examples(lessons)), parts)
         self._look(pictures, lessons, zero_shot if unlearned or not current.number else None)
         found = pictures.examples(lessons)
         examples = [example for _, example in found.values()]
         labels = labels_of(examples)
-        told = {"pictures": len(examples), "labels": list(labels), "left_out": pictures.left_out}
+        parts = point_labels(examples)
+        named = list(dict.fromkeys((*labels, *parts)))
+        told = {"pictures": len(examples), "labels": named, "left_out": pictures.left_out}
         questions = learnable(questions, examples)
-        if not labels and not questions:
+        if not labels and not parts and not questions:
             return self._unpublished(_NOTHING_TOLD) | told
         fitted = process.learner.fit(
             examples, pictures.features, labels, questions, identity, self._on_fit_progress
@@ -192,7 +198,8 @@ class Training:
             known = with_answers(of_head, known)
         fitted = fitted.without(worse_answers(fitted.counts, known) & unlearned)
         told |= {"metrics": dict(fitted.metrics), "controls": list(fitted.head.controls)}
-        if not fitted.head.labels and not fitted.head.controls:
+        learned_labels = (*fitted.head.labels, *fitted.head.point_labels)
+        if not learned_labels and not fitted.head.controls:
             return self._unpublished(_NO_BETTER) | told
         verdict = decide(fitted.counts, known, allow_chance=bool(current.number))
         told |= {"why": verdict.reason, "score": verdict.new_score, "judged_on": verdict.pictures}
@@ -208,18 +215,20 @@ class Training:
         request_refresh(process.connection, process.settings, self._project_id, time.time())
         return {"published": True, "head": number, "version": version} | told
 
-    def _unlearned(self, current: HeadRef, asked: Sequence[Asked]) -> frozenset[str]:
-        """The controls that the way in use answers without having learned them.
+    def _unlearned(
+        self, current: HeadRef, asked: Sequence[Asked], parts: Sequence[str]
+    ) -> frozenset[str]:
+        """The controls, and labels of key points (parts), that the way in use answers without
+        having learned them.
 
         A value that was not learned has no answer, which nothing is compared with.
         """
-        choices = frozenset(one.control for one in asked if isinstance(one, Question))
-        if not choices:
-            return choices
-        known: Sequence[str] = ()
-        if current.number:
-            known = self._process.heads.get(self._project_id, current.number).controls
-        return choices - frozenset(known)
+        answers = frozenset(one.control for one in asked if isinstance(one, Question))
+        answers |= {point_answer(label) for label in parts}
+        if not answers or not current.number:
+            return answers
+        head = self._process.heads.get(self._project_id, current.number)
+        return answers - {*head.controls, *(point_answer(label) for label in head.point_labels)}
 
     def _look(
         self, pictures: Pictures, lessons: Sequence[Lesson], zero_shot: ZeroShotCounts | None
@@ -260,15 +269,21 @@ class Training:
             boxes = process.learner.predict(head, kept)
             opinions = process.learner.predict_choices(head, kept)
             numbers = process.learner.predict_numbers(head, kept)
+            points = process.learner.predict_points(head, kept)
             return {
-                name: judge_example(
-                    answer,
-                    {control: one.take()[0] for control, one in of_control.items()},
+                name: judge_points(
+                    judge_example(
+                        answer,
+                        {control: one.take()[0] for control, one in of_control.items()},
+                        found[name][1],
+                        estimated,
+                    ),
+                    told,
                     found[name][1],
-                    estimated,
+                    head.point_labels,
                 )
-                for name, answer, of_control, estimated in zip(
-                    had, boxes, opinions, numbers, strict=True
+                for name, answer, of_control, estimated, told in zip(
+                    had, boxes, opinions, numbers, points, strict=True
                 )
             }
 
@@ -290,7 +305,7 @@ class Training:
             created_at_s=time.time(),
             backbone_name=identity.name,
             backbone_digest=identity.digest,
-            labels=tuple(fitted.head.labels),
+            labels=tuple(dict.fromkeys((*fitted.head.labels, *fitted.head.point_labels))),
             pictures=len(found),
             task_ids=tuple(sorted({lesson.task_id for lesson, _ in found.values()})),
             metrics=fitted.metrics,

@@ -21,6 +21,7 @@ ALGORITHM = 4
 box rules, preparation or regions that gives other predictions for the same input."""
 
 _HASH_CHARS = 8
+_OF_VIDEOS = ("video_key_iou", "video_part_looks", "video_classifier", "video_weights")
 _OURS = re.compile(r"[A-Za-z0-9_]+-[0-9]+-[0-9a-f]{8}")
 
 
@@ -64,6 +65,11 @@ def model_version(
     ]
     if head.number:
         parts.append(head.digest)
+    # Left out where nobody changed them: the version of pictures stays what it was.
+    fields = Settings.model_fields
+    videos = {name: getattr(settings, name) for name in _OF_VIDEOS}
+    if changed := {name: str(of) for name, of in videos.items() if of != fields[name].default}:
+        parts.append(changed)
     digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
     return f"{identity.name}-{head.number}-{digest[:_HASH_CHARS]}"
 

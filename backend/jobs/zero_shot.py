@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from backend.domain import Picture, concat_boxes
+from backend.domain import Picture, concat_boxes, concat_points
 from backend.jobs.answers import answer_looks
 from backend.jobs.lessons import Lesson, example_of
 from backend.jobs.process import Process
 from backend.jobs.sight import Eyes, objects_wanted
 from backend.labelstudio.labelspec import LabelSpec
-from backend.labelstudio.prediction import FoundBoxes, FoundChoices
-from backend.learning.promote import Counts, judge_example
+from backend.labelstudio.prediction import FoundBoxes, FoundChoices, FoundPoints
+from backend.learning.promote import Counts, judge_example, judge_points
 from backend.store import keys
 from backend.vision.detect import prepare
 
@@ -76,4 +76,15 @@ class ZeroShotCounts:
                 if place == at and isinstance(answer, FoundChoices)
             }
             example = example_of(lesson, picture.content_hash, picture.size_hw)
-            yield judge_example(concat_boxes(boxes, picture.size_hw), chosen, example)
+            points = [
+                answer.points
+                for (_, place), answer in zip(asked, found, strict=True)
+                if place == at and isinstance(answer, FoundPoints)
+            ]
+            # Of a label that names no class it says, too, that there is none.
+            parts = {
+                label.value for one in lesson.looks if one.control.of_points for label in one.labels
+            }
+            counts = judge_example(concat_boxes(boxes, picture.size_hw), chosen, example)
+            told = concat_points(points, picture.size_hw)
+            yield judge_points(counts, told, example, sorted(parts))

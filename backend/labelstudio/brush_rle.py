@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backend.domain import BoolArray, U8Array
+from backend.domain import BoolArray, IntArray, U8Array
 
 _CHANNELS, _ON, _ALPHA = 4, 255, 3
 _WORD_BITS = 8
 _SIZES = (3, 4, 8, 16)
 _LONGEST_RUN = 1 << _SIZES[-1]
 _HEADER_BITS = 32 + 5 + 4 * len(_SIZES)
+_BITS_OF = tuple(f"{byte:08b}" for byte in range(256))
 
 
 def encode_mask(mask_hw: BoolArray) -> list[int]:
@@ -49,30 +50,42 @@ def decode_mask(rle: Sequence[int], size_hw: tuple[int, int]) -> BoolArray:
     data = np.array(rle)
     if data.ndim != 1 or data.dtype.kind not in "iu" or ((data < 0) | (data > 255)).any():
         raise ValueError("a packed mask is a list of bytes")
-    bits = np.unpackbits(data.astype(np.uint8))
-    if len(bits) < _HEADER_BITS or _number(bits[:32]) != height * width * _CHANNELS:
+    bits = "".join(map(_BITS_OF.__getitem__, data.tolist()))
+    count = height * width * _CHANNELS
+    if len(bits) < _HEADER_BITS or int(bits[:32], 2) != count:
         raise ValueError(f"the packed mask is not of {height} x {width} pixels")
-    word_bits = _number(bits[32:37]) + 1
-    sizes = [_number(bits[at : at + 4]) + 1 for at in range(37, _HEADER_BITS, 4)]
-    values = _unpacked(bits, word_bits, sizes, height * width * _CHANNELS)
-    return np.asarray(values.reshape(height, width, _CHANNELS)[..., _ALPHA] > 0)
+    word_bits = int(bits[32:37], 2) + 1
+    sizes = [int(bits[at : at + 4], 2) + 1 for at in range(37, _HEADER_BITS, 4)]
+    lengths, values = _runs(bits, word_bits, sizes, count)
+    if not (lengths % _CHANNELS).any():  # as all that was painted: whole pixels
+        return np.repeat(values, lengths // _CHANNELS).reshape(height, width)
+    return np.repeat(values, lengths)[_ALPHA::_CHANNELS].reshape(height, width)
 
 
-def _unpacked(bits: U8Array, word_bits: int, sizes: Sequence[int], count: int) -> BoolArray:
-    """(count,) whether each value is more than 0."""
-    values = np.zeros(count, bool)
+def _runs(
+    bits: str, word_bits: int, sizes: Sequence[int], count: int
+) -> tuple[IntArray, BoolArray]:
+    """Lengths of runs that make up count values, and whether each is more than 0."""
+    lengths: list[int] = []
+    values: list[bool] = []
+    nothing = "0" * word_bits
     done, at = 0, _HEADER_BITS
     while done < count:
-        size = sizes[_number(bits[at + 1 : at + 3])]
-        length = _number(bits[at + 3 : at + 3 + size]) + 1
-        words = 1 if bits[at] else length
-        end = at + 3 + size + words * word_bits
+        if at + 3 > len(bits):
+            raise ValueError("the packed mask is cut short")
+        size = sizes[int(bits[at + 1 : at + 3], 2)]
+        start = at + 3 + size
+        length = int(bits[at + 3 : start] or "0", 2) + 1
+        words = 1 if bits[at] == "1" else length
+        end = start + words * word_bits
         if end > len(bits) or done + length > count:
             raise ValueError("the packed mask is cut short or too long")
-        painted = bits[at + 3 + size : end].reshape(words, word_bits).any(1)
-        values[done : done + length] = painted
+        lengths += [length] if words == 1 else [1] * words
+        values += [
+            bits[word : word + word_bits] != nothing for word in range(start, end, word_bits)
+        ]
         done, at = done + length, end
-    return values
+    return np.array(lengths, np.int64), np.array(values, np.bool_)
 
 
 def _split(lengths: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +108,3 @@ def _bits(codes: np.ndarray, widths: np.ndarray) -> U8Array:
     owner = np.repeat(np.arange(len(codes)), widths)
     shift = ends[owner] - 1 - np.arange(len(owner))
     return (codes[owner] >> shift & 1).astype(np.uint8)
-
-
-def _number(bits: U8Array) -> int:
-    return int("".join(map(str, bits.tolist())) or "0", 2)

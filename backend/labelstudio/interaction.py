@@ -19,7 +19,12 @@ from backend.labelstudio.regions import original_size, read_regions
 MOST_MARKS = 200
 """Clicks add up until they are accepted; nobody clicks so often."""
 
+MOST_EARLIER = 200
+"""Regions that are drawn already; of more the last ones count."""
+
 _KIND = "keypointlabels"
+_ANSWERING = ("rectangle", "polygon", "brush", "ellipse")
+"""Shapes that show the extent of an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,10 @@ class Mark:
 class Interaction:
     """What is asked for: one object on one picture.
 
-    control: name of the rectangle control that takes the answer. label: as Label Studio
-    stores it, ``UNNAMED`` where the annotator is to choose. item_index: the picture of a
-    valueList, 0 for a single one. size_hw: of the picture that the marks refer to.
+    control: name of the control that takes the answer. label: as Label Studio stores it,
+    ``UNNAMED`` where the annotator is to choose. item_index: the picture of a valueList, 0
+    for a single one. size_hw: of the picture that the marks refer to. earlier: hulls of what
+    is drawn on it already, in its pixels.
     """
 
     control: str
@@ -47,6 +53,7 @@ class Interaction:
     item_index: int
     size_hw: tuple[int, int]
     marks: tuple[Mark, ...]
+    earlier: tuple[tuple[float, float, float, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it is queued."""
@@ -56,6 +63,7 @@ class Interaction:
             "item_index": self.item_index,
             "size_hw": list(self.size_hw),
             "marks": [[*mark.xyxy_px, mark.is_positive] for mark in self.marks],
+            "earlier": [list(hull) for hull in self.earlier],
         }
 
     @classmethod
@@ -68,6 +76,7 @@ class Interaction:
             item_index=record["item_index"],
             size_hw=(height, width),
             marks=tuple(Mark((x0, y0, x1, y1), p) for x0, y0, x1, y1, p in record["marks"]),
+            earlier=tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in record.get("earlier", ())),
         )
 
 
@@ -99,16 +108,39 @@ def asked_context(context: Any) -> Mapping[str, Any] | None:
     return {"result": regions}
 
 
+def drawn_already(drafts: Any, annotations: Any) -> list[Any]:
+    """Regions, unparsed, that the annotator who asks has drawn on the task, as far as is told.
+
+    drafts: of the task, which Label Studio sends of this annotator alone: the newest one. Only
+    without any an annotation counts, if there is one and no other: whose they are is not told.
+    """
+    own = [one for one in drafts if isinstance(one, Mapping)] if isinstance(drafts, list) else []
+    if own:
+        newest = max(own, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""))
+        return _last_regions(newest)
+    given = annotations if isinstance(annotations, list) else []
+    submitted = [
+        one for one in given if isinstance(one, Mapping) and one.get("was_cancelled") is not True
+    ]
+    return _last_regions(submitted[0]) if len(submitted) == 1 else []
+
+
+def _last_regions(annotation: Mapping[str, Any]) -> list[Any]:
+    regions = annotation.get("result")
+    return regions[-MOST_EARLIER:] if isinstance(regions, list) else []
+
+
 def read_interaction(
     context: Mapping[str, Any], spec: LabelSpec, task_data: Mapping[str, Any]
 ) -> Interaction | None:
     """What the last mark asks for, with all marks on the same picture.
 
     None where nothing is marked as being there: no region, negative points alone, regions
-    of other kinds, or on a picture the annotator had turned. The answer goes to a rectangle
-    control of that picture: first one that has the mark's label, then one that the mark
-    itself was not drawn with; it bears the mark's label, else the control's only one.
-    Raises: LabelConfigInvalid where no control takes rectangles of that picture.
+    of other kinds, or on a picture the annotator had turned. The answer goes to a control
+    of that picture that draws the extent of things: first one that has the mark's label, then
+    one that the mark itself was not drawn with; it bears the mark's label, else the control's
+    only one. What the context has under ``earlier`` is drawn already, the marks aside.
+    Raises: LabelConfigInvalid where no control takes the extent of things of that picture.
     """
     drawn = [one for region in context["result"] if (one := _drawn(region, spec)) is not None]
     if not any(one.mark.is_positive for one in drawn):
@@ -119,12 +151,33 @@ def read_interaction(
     ]
     control, label = _answering(last, spec, task_data)
     marks = tuple(one.mark for one in here)
-    return Interaction(control.name, label, last.item_index, last.size_hw, marks)
+    earlier = _earlier(context, spec, last)
+    return Interaction(control.name, label, last.item_index, last.size_hw, marks, earlier)
+
+
+def _earlier(
+    context: Mapping[str, Any], spec: LabelSpec, last: _Drawn
+) -> tuple[tuple[float, float, float, float], ...]:
+    """Hulls of what is drawn on the picture of the last mark, in pixels of its size."""
+    asking = {region.get("id") for region in context["result"] if isinstance(region, Mapping)}
+    pictures = {control.name: control.to_name for control in spec.controls}
+    hulls: dict[tuple[float, float, float, float], None] = {}
+    for one in read_regions(context.get("earlier", []), spec):
+        place = (pictures[one.control], one.item_index)
+        if place != (last.to_name, last.item_index) or one.is_point or one.id in asking:
+            continue
+        down, across = (
+            asked / drawn for asked, drawn in zip(last.size_hw, one.size_hw, strict=True)
+        )
+        x0, y0, x1, y1 = one.xyxy_px
+        # What is painted in several strokes is several regions, and shapes may repeat.
+        hulls[x0 * across, y0 * down, x1 * across, y1 * down] = None
+    return tuple(hulls)
 
 
 def _answering(last: _Drawn, spec: LabelSpec, task_data: Mapping[str, Any]) -> tuple[Control, str]:
     """The control that takes the answer, and its label."""
-    takers = [one for one in spec.active if one.draws and one.to_name == last.to_name]
+    takers = [one for one in spec.active if one.shape in _ANSWERING and one.to_name == last.to_name]
     if not takers:
         raise LabelConfigInvalid(
             f"A smart tool marked the picture {last.to_name!r}, and no control takes its boxes.",

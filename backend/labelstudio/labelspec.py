@@ -109,6 +109,16 @@ class Control:
         return self.shape is not None
 
     @property
+    def of_points(self) -> bool:
+        """Whether it asks for places without area."""
+        return self.shape == "keypoint"
+
+    @property
+    def of_video(self) -> bool:
+        """Whether it draws on the frames of a video."""
+        return self.shape == "videorectangle"
+
+    @property
     def paired(self) -> bool:
         """Whether shapes and their labels are regions of two controls."""
         return self.kind.endswith("+labels") and self.kind != "videorectangle+labels"
@@ -134,6 +144,11 @@ class LabelSpec:
     def active(self) -> tuple[Control, ...]:
         """The controls to be filled in: those without ``model_skip``."""
         return tuple(control for control in self.controls if not control.options.skip)
+
+    @property
+    def films(self) -> tuple[Control, ...]:
+        """The active controls of videos."""
+        return tuple(control for control in self.active if control.of_video)
 
     @property
     def data_keys(self) -> tuple[str, ...]:
@@ -258,10 +273,18 @@ def _control(element: Element, tree: ConfigTree) -> Control:
         multiple=kind == "choices" and element.get("choice") == "multiple",
         smart=element.get("smart") == "true",
         per_item=kind == "choices" and is_list and element.get("perItem") == "true",
-        options=parse_options(name, element.attrib),
+        options=parse_options(name, _attributes(element, tree, target)),
         values=read_range(element) if tag in _NUMERIC else None,
         framerate=_framerate(tree.videos[target]) if is_video else None,
     )
+
+
+def _attributes(element: Element, tree: ConfigTree, target: str) -> Mapping[str, str]:
+    """Those of a control; Labels of a Video have what stands at its VideoRectangle as well."""
+    if element.tag != "Labels" or target not in tree.videos:
+        return element.attrib
+    geometry = next(one for one in tree.elements if one.get("name") == tree.shapes[target][1])
+    return {**geometry.attrib, **element.attrib}
 
 
 def _shape(kind: str) -> Shape:
@@ -309,6 +332,8 @@ def _fingerprint(controls: list[Control]) -> str:
             # Left out where there is none: the digest of such a configuration stays what it was.
             **({"values": asdict(control.values)} if control.values is not None else {}),
             **({"framerate": control.framerate} if control.framerate is not None else {}),
+            **({"video_way": control.options.video_way} if control.options.video_way else {}),
+            **({"looks_fps": control.options.looks_fps} if control.options.looks_fps else {}),
         }
         for control in sorted(controls, key=lambda control: control.name)
         if not control.options.skip

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from backend.errors import LabelConfigInvalid
 
 PREFIX = "model_"
+VIDEO_WAYS = ("frame_cam", "motion", "video_cam")
+"""The registry of ways, which lives where the server never looks."""
+
+_LOOKS_FPS = (0.01, 60.0)
 _YES_NO = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -22,6 +26,7 @@ class ControlOptions:
 
     score_threshold: 0..1. max_boxes: at least 1. saliency, box_rule: registry names.
     skip: leave this control to people. extra: further ``model_*`` attributes by full name.
+    video_way: one of VIDEO_WAYS. looks_fps: frames of a video looked at in a second.
     """
 
     score_threshold: float | None = None
@@ -30,6 +35,8 @@ class ControlOptions:
     box_rule: str | None = None
     skip: bool = False
     extra: Mapping[str, str] = field(default_factory=dict)
+    video_way: str | None = None
+    looks_fps: float | None = None
 
 
 def parse_options(control_name: str, attributes: Mapping[str, str]) -> ControlOptions:
@@ -50,14 +57,23 @@ def parse_options(control_name: str, attributes: Mapping[str, str]) -> ControlOp
             raise wrong(attribute, value, "a name, or leave the attribute out")
         return value
 
-    score_threshold: float | None = None
-    if (text := given.pop("model_score_threshold", None)) is not None:
+    def number(attribute: str, low: float, high: float) -> float | None:
+        text = given.pop(attribute, None)
+        if text is None:
+            return None
         try:
-            score_threshold = float(text)
+            value = float(text)
         except ValueError:
-            score_threshold = math.nan
-        if not 0.0 <= score_threshold <= 1.0:  # NaN compares false
-            raise wrong("model_score_threshold", text, "a number from 0 to 1")
+            value = math.nan
+        if not low <= value <= high:  # NaN compares false
+            raise wrong(attribute, text, f"a number from {low:g} to {high:g}")
+        return value
+
+    score_threshold = number("model_score_threshold", 0.0, 1.0)
+    looks_fps = number("model_looks_fps", *_LOOKS_FPS)
+    video_way = word("model_video_way")
+    if video_way is not None and video_way not in VIDEO_WAYS:
+        raise wrong("model_video_way", video_way, f"one of {', '.join(VIDEO_WAYS)}")
 
     max_boxes: int | None = None
     if (text := given.pop("model_max_boxes", None)) is not None:
@@ -79,4 +95,6 @@ def parse_options(control_name: str, attributes: Mapping[str, str]) -> ControlOp
         box_rule=word("model_box_rule"),
         skip=skip,
         extra=given,
+        video_way=video_way,
+        looks_fps=looks_fps,
     )

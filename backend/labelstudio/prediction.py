@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.domain import UNNAMED, BoolArray, Boxes, FloatArray
+from backend.domain import UNNAMED, BoolArray, Boxes, FloatArray, Points
 from backend.errors import UnknownName
-from backend.labelstudio.labelspec import Control, LabelSpec
+from backend.labelstudio.labelspec import FRAMERATE, Control, LabelSpec
 from backend.labelstudio.prediction_check import check_prediction
-from backend.labelstudio.shapes import write_shape
+from backend.labelstudio.sequences import KeyFrame, sequence_value
+from backend.labelstudio.shapes import write_point, write_shape
 
 __all__ = [
     "Found",
     "FoundBoxes",
     "FoundChoices",
     "FoundNumber",
+    "FoundPoints",
+    "FoundTrack",
+    "FoundTracks",
     "build_prediction",
     "check_prediction",
 ]
@@ -46,6 +50,15 @@ class FoundBoxes:
 
 
 @dataclass(frozen=True)
+class FoundPoints:
+    """Key points of one control on one picture; item_index as in ``FoundBoxes``."""
+
+    control: str
+    item_index: int | None
+    points: Points
+
+
+@dataclass(frozen=True)
 class FoundChoices:
     """Choices of one control on one picture; score in 0..1."""
 
@@ -64,7 +77,28 @@ class FoundNumber:
     score: float
 
 
-Found = FoundBoxes | FoundChoices | FoundNumber
+@dataclass(frozen=True)
+class FoundTrack:
+    """A thing through a video. label: ``LabelName.value``, or ``UNNAMED``. score: 0..1.
+
+    key_frames: by ascending time.
+    """
+
+    label: str
+    score: float
+    key_frames: tuple[KeyFrame, ...]
+
+
+@dataclass(frozen=True)
+class FoundTracks:
+    """Tracks of one control on its video. duration_s: of the whole video."""
+
+    control: str
+    tracks: tuple[FoundTrack, ...]
+    duration_s: float
+
+
+Found = FoundBoxes | FoundPoints | FoundChoices | FoundNumber | FoundTracks
 
 
 def build_prediction(
@@ -92,12 +126,22 @@ def build_prediction(
                 new_id = region_id(region_id_seed, control.name, 0, 0)
                 regions.append(_number_region(control, part.value, part.score, new_id))
             continue
+        if isinstance(part, FoundTracks):
+            for at, track in enumerate(part.tracks):
+                new_id = region_id(region_id_seed, control.name, 0, at)
+                regions += _track_regions(control, track, part.duration_s, new_id)
+            continue
         place = (control.name, part.item_index or 0)
         if isinstance(part, FoundBoxes):
             for at in range(len(part.boxes)):
                 new_id = region_id(region_id_seed, *place, taken[place] + at)
                 regions += _box_regions(control, part, at, new_id)
             taken[place] += len(part.boxes)
+        elif isinstance(part, FoundPoints):
+            for at in range(len(part.points)):
+                new_id = region_id(region_id_seed, *place, taken[place] + at)
+                regions += _point_regions(control, part, at, new_id)
+            taken[place] += len(part.points)
         elif part.choices:
             new_id = region_id(region_id_seed, *place, taken[place])
             regions.append(_choices_region(control, part, new_id))
@@ -117,7 +161,14 @@ def region_id(seed: str, control: str, item_index: int, index: int) -> str:
 
 def _control(spec: LabelSpec, part: Found) -> Control:
     if isinstance(part, FoundBoxes):
-        what, fitting = "drawing control", [c for c in spec.active if c.draws]
+        what, fitting = (
+            "drawing control",
+            [c for c in spec.active if c.draws and not c.of_video and not c.of_points],
+        )
+    elif isinstance(part, FoundPoints):
+        what, fitting = "key-point control", [c for c in spec.active if c.of_points]
+    elif isinstance(part, FoundTracks):
+        what, fitting = "video control", list(spec.films)
     elif isinstance(part, FoundChoices):
         what, fitting = "Choices control", [c for c in spec.active if c.kind == "choices"]
     else:
@@ -159,28 +210,72 @@ def _box_regions(control: Control, part: FoundBoxes, at: int, new_id: str) -> li
     )
     if geometry is None:
         return []
-    height, width = boxes.size_hw
+    common = _common(new_id, control, part.item_index, boxes.size_hw, boxes.score[at])
+    return _shaped(control, geometry, boxes.label[at], common)
+
+
+def _point_regions(
+    control: Control, part: FoundPoints, at: int, new_id: str
+) -> list[dict[str, Any]]:
+    """One region, or two of the same id for the pair."""
+    points = part.points
+    common = _common(new_id, control, part.item_index, points.size_hw, points.score[at])
+    return _shaped(control, write_point(points.xy_px[at], points.size_hw), points.label[at], common)
+
+
+def _common(
+    new_id: str, control: Control, item_index: int | None, size_hw: tuple[int, int], score: Any
+) -> dict[str, Any]:
+    """What regions of all shapes have."""
+    height, width = size_hw
     common: dict[str, Any] = {
         "id": new_id,
         "to_name": control.to_name,
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "score": _score(boxes.score[at]),
+        "score": _score(score),
     }
     if control.is_list:
-        common["item_index"] = part.item_index or 0
-    labels = [] if boxes.label[at] == UNNAMED else [boxes.label[at]]
+        common["item_index"] = item_index or 0
+    return common
+
+
+def _shaped(
+    control: Control, geometry: dict[str, Any], label: str, common: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """A shape with its label, in one region or two."""
+    labels = [] if label == UNNAMED else [label]
 
     def region(from_name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
         return {**common, "from_name": from_name, "type": kind, "value": value}
 
     if not control.paired:
         return [region(control.name, control.kind, {**geometry, control.kind: labels})]
-    pair = [region(control.geometry_name, control.shape, dict(geometry))]
+    pair = [region(control.geometry_name, str(control.shape), dict(geometry))]
     if labels:
         pair.append(region(control.name, "labels", {**geometry, "labels": labels}))
     return pair
+
+
+def _track_regions(
+    control: Control, track: FoundTrack, duration_s: float, new_id: str
+) -> list[dict[str, Any]]:
+    """One region; none where nothing of the track falls on a frame of Label Studio's."""
+    value = sequence_value(track.key_frames, control.framerate or FRAMERATE, duration_s)
+    if value is None:
+        return []
+    labels = [] if track.label == UNNAMED else [track.label]
+    return [
+        {
+            "id": new_id,
+            "from_name": control.geometry_name,
+            "to_name": control.to_name,
+            "type": control.shape,
+            "score": _score(track.score),
+            "value": {**value, "labels": labels},
+        }
+    ]
 
 
 def _choices_region(control: Control, part: FoundChoices, new_id: str) -> dict[str, Any]:

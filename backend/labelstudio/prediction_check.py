@@ -25,7 +25,9 @@ _GEOMETRY_KEYS: Mapping[str, set[str]] = {
     "keypoint": {"x", "y", "width"},
     "polygon": {"points", "closed"},
     "brush": {"format", "rle"},
+    "videorectangle": {"framesCount", "duration", "sequence"},
 }
+_FRAME_KEYS = {"frame", "time", "enabled", "rotation", "x", "y", "width", "height"}
 
 
 def check_prediction(prediction: Any, spec: LabelSpec, data: Mapping[str, Any]) -> list[str]:
@@ -65,7 +67,7 @@ def _region(region: Any, spec: LabelSpec, data: Mapping[str, Any]) -> Iterator[s
         return
     control, kind = kinds[from_name]
     wanted = set(_REGION_KEYS)
-    if control.draws:
+    if control.draws and not control.of_video:
         wanted |= _PICTURE_KEYS
     if control.per_item or (control.is_list and control.draws):
         wanted.add("item_index")
@@ -85,15 +87,20 @@ def _region(region: Any, spec: LabelSpec, data: Mapping[str, Any]) -> Iterator[s
         yield "value is an object"
         return
     label_key = None if kind == control.shape else kind
+    if control.of_video:
+        label_key = "labels"
     geometry = _GEOMETRY_KEYS[control.shape] if control.shape else set()
     yield from _keys("value", value, geometry | ({label_key} if label_key else set()))
     if control.shape:
-        yield from _picture(region)
+        if not control.of_video:
+            yield from _picture(region)
         yield from _SHAPES[control.shape](value)
     if control.values is not None:
         yield from _number(kind, value.get(kind), control.values)
     elif label_key:
-        allowed = {label.value for label in spec.labels_for(control, data)}
+        # A video's region does not tell by which of its Labels it was named.
+        sharing = [c for c in spec.films if c.geometry_name == control.geometry_name] or [control]
+        allowed = {label.value for one in sharing for label in spec.labels_for(one, data)}
         yield from _labels(label_key, value.get(label_key), allowed, control)
 
 
@@ -101,7 +108,9 @@ def _kinds(spec: LabelSpec) -> dict[str, tuple[Control, str]]:
     """For each from_name its control and the type of region it takes."""
     kinds: dict[str, tuple[Control, str]] = {}
     for control in spec.active:
-        if control.paired:
+        if control.of_video:
+            kinds.setdefault(control.geometry_name, (control, str(control.shape)))
+        elif control.paired:
             kinds.setdefault(control.geometry_name, (control, str(control.shape)))
             kinds[control.name] = (control, "labels")
         else:
@@ -182,12 +191,39 @@ def _brush(value: Mapping[str, Any]) -> Iterator[str]:
         yield "rle is a list of bytes"
 
 
+def _sequence(value: Mapping[str, Any]) -> Iterator[str]:
+    count, sequence = value.get("framesCount"), value.get("sequence")
+    if type(count) is not int or count < 1:
+        yield "framesCount is a whole number from 1"
+        return
+    if not _is_number(value.get("duration")) or value["duration"] < 0:
+        yield "duration is a number of seconds"
+    if not isinstance(sequence, list) or not sequence:
+        yield "sequence has at least one key frame"
+        return
+    before = 0
+    for at, entry in enumerate(sequence):
+        if not isinstance(entry, Mapping):
+            yield f"key frame {at} is an object"
+            continue
+        problems = [*_keys("it", entry, _FRAME_KEYS), *_rectangle(entry)]
+        frame = entry.get("frame")
+        if type(frame) is not int or not before < frame <= count:
+            problems.append(f"frame {frame!r} is a whole number above {before} up to {count}")
+        else:
+            before = frame
+        if not _is_number(entry.get("time")) or not isinstance(entry.get("enabled"), bool):
+            problems.append("time is a number and enabled true or false")
+        yield from (f"key frame {at}: {problem}" for problem in problems)
+
+
 _SHAPES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "rectangle": _rectangle,
     "ellipse": _ellipse,
     "keypoint": _key_point,
     "polygon": _polygon,
     "brush": _brush,
+    "videorectangle": _sequence,
 }
 """What is wrong with the geometry of a region of each shape."""
 

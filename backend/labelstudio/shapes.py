@@ -25,6 +25,10 @@ POINT_WIDTH = 0.75
 MASK_PIXELS = 100_000_000
 """Largest painted picture that is unpacked."""
 
+MASK_SIDE = 160
+"""Cells along the longer side of what was painted, as it is kept: a training reads the masks of
+a whole project."""
+
 _DIGITS = 6
 _ELLIPSE_POINTS = 32
 
@@ -32,8 +36,8 @@ _ELLIPSE_POINTS = 32
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
     """What an annotator drew. xyxy_px: its hull inside the picture; of a key point the place
-    itself, twice. polygon_px: (N, 2) x y, of a polygon or an ellipse. mask_hw: (H, W) of the
-    whole picture, of what was painted.
+    itself, twice. polygon_px: (N, 2) x y, of a polygon or an ellipse. mask_hw: (h, w) over the
+    whole picture, of what was painted, at most ``MASK_SIDE`` long.
     """
 
     xyxy_px: tuple[float, float, float, float]
@@ -50,8 +54,8 @@ def write_shape(
 ) -> dict[str, Any] | None:
     """The value of a region without its labels; None where nothing of it is in the picture.
 
-    xyxy_px: (4,) of the thing. polygon_px: (N, 2), for a polygon; the corners of the box
-    where there is none. mask_hw: (h, w) over the whole picture, for a brush; the box where
+    shape: no key point, see ``write_point``. xyxy_px: (4,) of the thing. polygon_px: (N, 2),
+    for a polygon; the corners of the box where there is none. mask_hw: (h, w) over the whole picture, for a brush; the box where
     there is none.
     """
     percent = xyxy_px_to_percent([float(edge) for edge in xyxy_px], size_hw)
@@ -68,12 +72,18 @@ def write_shape(
             "radiusY": height / 2,
             "rotation": 0,
         }
-    if shape == "keypoint":
-        return {"x": x + width / 2, "y": y + height / 2, "width": POINT_WIDTH}
     if shape == "polygon":
         return {"points": _points(polygon_px, xyxy_px, size_hw), "closed": True}
-    painted = _box_mask(xyxy_px, size_hw) if mask_hw is None else enlarged(mask_hw, size_hw)
+    painted = _box_mask(xyxy_px, size_hw) if mask_hw is None else resampled(mask_hw, size_hw)
     return {"format": "rle", "rle": encode_mask(painted)}
+
+
+def write_point(xy_px: FloatArray, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """The value of a key point (2,) without its labels, inside the picture."""
+    height, width = size_hw
+    share = np.clip(xy_px.astype(np.float64) / (width, height), 0, 1)
+    x, y = (round(100 * part, _DIGITS) for part in share.tolist())
+    return {"x": x, "y": y, "width": POINT_WIDTH}
 
 
 def read_shape(shape: Shape, value: Mapping[str, Any], size_hw: tuple[int, int]) -> Drawn | None:
@@ -89,8 +99,8 @@ def read_shape(shape: Shape, value: Mapping[str, Any], size_hw: tuple[int, int])
     return _read_rectangle(value, size_hw) if shape == "rectangle" else None
 
 
-def enlarged(mask_hw: BoolArray, size_hw: tuple[int, int]) -> BoolArray:
-    """The mask on the pixels of a picture of size_hw, each as the nearest cell is."""
+def resampled(mask_hw: BoolArray, size_hw: tuple[int, int]) -> BoolArray:
+    """The mask on the pixels of size_hw over the same picture, each as the nearest cell is."""
     rows, columns = (
         np.minimum((np.arange(wanted) + 0.5) * have / wanted, have - 1).astype(np.int64)
         for wanted, have in zip(size_hw, mask_hw.shape, strict=True)
@@ -129,7 +139,11 @@ def _read_brush(value: Mapping[str, Any], size_hw: tuple[int, int]) -> Drawn | N
     if not len(rows):
         return None
     hull = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    return Drawn((float(hull[0]), float(hull[1]), float(hull[2]), float(hull[3])), None, mask_hw)
+    scale = min(1.0, MASK_SIDE / max(size_hw))
+    kept = resampled(
+        mask_hw, (max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale)))
+    )
+    return Drawn((float(hull[0]), float(hull[1]), float(hull[2]), float(hull[3])), None, kept)
 
 
 def _read_points(points: Any, size_hw: tuple[int, int]) -> FloatArray | None:

@@ -13,6 +13,7 @@ from backend.domain import UNNAMED
 from backend.labelstudio.labelspec import Control, LabelSpec
 from backend.labelstudio.ranges import as_number
 from backend.labelstudio.regions import ReadRegion, read_regions
+from backend.labelstudio.tracks import ReadTrack, read_tracks
 from backend.learning.ledger import Entry
 from backend.learning.reconcile import Choices, Numbers, Voice, reconcile
 
@@ -24,7 +25,8 @@ _ANSWERS = ("choices", "rating", "number")
 class AcceptedTask:
     """What is accepted of one task.
 
-    boxes, rejected: in pixels, with labels that the configuration has. choices: by control
+    boxes, rejected: in pixels, with labels that the configuration has; on frames of a video
+    as ``Agreed`` says. choices: by control
     and picture. legible: False where something drawn cannot be read, so that what looks
     empty may not be. numbers: values of ratings and numbers by control.
     """
@@ -98,16 +100,31 @@ def _accepted(task_id: int, entries: Sequence[Entry], spec: LabelSpec) -> Accept
 
 def _voice(entry: Entry, spec: LabelSpec) -> Voice:
     boxes = tuple(read_regions(list(entry.result), spec))
+    tracks = tuple(read_tracks(list(entry.result), spec))
     deleted: tuple[ReadRegion, ...] = ()
+    deleted_tracks: tuple[ReadTrack, ...] = ()
     # A prediction that was only looked at says nothing about its boxes; one that the
     # annotation was made from does.
     if entry.shown is not None and entry.shown.prediction_id == entry.parent:
         kept = {box.id for box in boxes}
         shown = read_regions(list(entry.shown.result), spec)
         deleted = tuple(box for box in shown if box.id not in kept)
+        kept_tracks = {track.id for track in tracks}
+        shown_tracks = read_tracks(list(entry.shown.result), spec)
+        deleted_tracks = tuple(one for one in shown_tracks if one.id not in kept_tracks)
     order = (entry.updated_us, entry.annotation_id)
     choices, numbers = _choices(entry.result, spec), _numbers(entry.result, spec)
-    return Voice(order, entry.annotator, entry.ground_truth, boxes, deleted, choices, numbers)
+    return Voice(
+        order,
+        entry.annotator,
+        entry.ground_truth,
+        boxes,
+        deleted,
+        choices,
+        numbers,
+        tracks,
+        deleted_tracks,
+    )
 
 
 def _choices(result: Iterable[Mapping[str, Any]], spec: LabelSpec) -> Choices:

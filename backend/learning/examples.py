@@ -19,8 +19,10 @@ class Example:
     choices, numbers: accepted answers by control. drawn_on: False where no box was asked
         for.
     masks_hw: (h, w) of each box over the whole picture at some resolution, None where only
-        the box was drawn; empty where all are None. points_px: (N, 2) x y of key points by
-        label.
+        the box was drawn; empty where all are None.
+    points_px, rejected_points_px: (N, 2) x y of accepted key points, and of predicted ones
+        that a person deleted, by label; never among the boxes. pointed_on: whether key
+        points were asked for, so that a label without one is not in the picture.
     """
 
     picture: str
@@ -31,3 +33,5 @@ class Example:
     numbers: Mapping[str, float] = field(default_factory=dict)
     masks_hw: tuple[BoolArray | None, ...] = ()
     points_px: Mapping[str, FloatArray] = field(default_factory=dict)
+    rejected_points_px: Mapping[str, FloatArray] = field(default_factory=dict)
+    pointed_on: bool = False

@@ -36,12 +36,17 @@ def pointable(backbone: Backbone) -> Describe:
     return functools.partial(_pointable, known_prior(backbone))
 
 
-def _pointable(prior: Prior | None, features: PictureFeatures) -> Pointable:
+def pointed_cells(features: PictureFeatures) -> FloatArray:
+    """(C, h, w) float32 of the picture at a stride of 16 pixels, where the backbone has it."""
     taps = features.views[-1]
     sides = sorted({tap.shape[1] for tap in taps}, reverse=True)
     # The finest grid is of stride 8 and knows edges rather than things.
     middle = sides[min(1, len(sides) - 1)]
-    cells = next(tap for tap in taps if tap.shape[1] == middle).astype(np.float32)
+    return next(tap for tap in taps if tap.shape[1] == middle).astype(np.float32)
+
+
+def _pointable(prior: Prior | None, features: PictureFeatures) -> Pointable:
+    cells = pointed_cells(features)
     if prior is None:
         return Pointable(cells, None)
     view = view_of(prior, grids_of(features, prior.whitening))

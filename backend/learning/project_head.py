@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from backend.domain import BackboneIdentity, Boxes
+from backend.domain import BackboneIdentity, Boxes, Points
 from backend.errors import ConfigError
 from backend.labelstudio.ranges import NumberRange
 from backend.learning.choices import (
@@ -27,10 +27,13 @@ from backend.learning.choices import learnable as learnable_choices
 from backend.learning.examples import Example
 from backend.learning.features import PictureFeatures
 from backend.learning.fit import fit
+from backend.learning.fit_key_points import fit_key_points, point_labels
+from backend.learning.forms import Form, fit_forms
 from backend.learning.grids import FeaturePair
 from backend.learning.head import Head
 from backend.learning.head import predict as predict_boxes
-from backend.learning.promote import Counts
+from backend.learning.key_points import PointHead
+from backend.learning.promote import Counts, point_answer
 from backend.learning.regression import (
     Estimate,
     Line,
@@ -43,7 +46,7 @@ from backend.learning.tensors import Tensors, metadata_of, pack, unpack
 from backend.learning.trainer import FEW, Progress
 
 SCHEMA = 1
-_PART, _NUMBERS = "choices", "numbers"
+_PART, _NUMBERS, _FORMS, _POINTS = "choices", "numbers", "forms", "points"
 _METRICS = ("f1_50", "f1_70", "mean_iou", "no_edit", "ece", "fit_s")
 
 
@@ -55,13 +58,22 @@ Asked = Question | Measure
 class ProjectHead:
     """boxes: None where no box was accepted. choices: one head a control that was learned.
 
-    small: which kind of features it reads. numbers: one head a Rating or Number.
+    small: which kind of features it reads. numbers: one head a Rating or Number. forms: of
+    the labels whose accepted shapes taught more than every picture tells. points: None where
+    no key point was accepted.
     """
 
     boxes: Head | None
     choices: tuple[ChoiceHead, ...]
     small: bool
     numbers: tuple[NumberHead, ...] = ()
+    forms: tuple[Form, ...] = ()
+    points: PointHead | None = None
+
+    @property
+    def point_labels(self) -> tuple[str, ...]:
+        """The labels of key points that it tells."""
+        return self.points.labels if self.points is not None else ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,10 +91,16 @@ class ProjectHead:
         choices = (one.question.control for one in self.choices)
         return (*choices, *(one.measure.control for one in self.numbers))
 
+    def form(self, label: str) -> Form | None:
+        """What was learned of the insides of a label's boxes."""
+        return next((one for one in self.forms if one.label == label), None)
+
     def without(self, controls: Collection[str]) -> ProjectHead:
-        """The same, leaving these controls of whole pictures alone."""
+        """The same, leaving these controls of whole pictures alone, and key points by answer."""
+        left = [label for label in self.point_labels if point_answer(label) in controls]
         return replace(
             self,
+            points=self.points.without(left) if self.points is not None else None,
             choices=tuple(one for one in self.choices if one.question.control not in controls),
             numbers=tuple(one for one in self.numbers if one.measure.control not in controls),
         )
@@ -94,7 +112,7 @@ class ProjectHead:
             record: dict[str, Any] = {}
         else:
             whole = self.boxes.to_bytes()
-            if not self.controls:
+            if not self.controls and not self.forms and self.points is None:
                 return whole
             arrays, record = load(whole), json.loads(metadata_of(whole)["head"])
         for i, one in enumerate(self.choices):
@@ -113,6 +131,12 @@ class ProjectHead:
             arrays |= pack(f"{_NUMBERS}/{i}/line", number.line)
             arrays[f"{_NUMBERS}/{i}/misses"] = number.misses
         record[_NUMBERS] = [asdict(one.measure) for one in self.numbers]
+        for i, form in enumerate(self.forms):
+            arrays[f"{_FORMS}/{i}/weights"] = form.weights
+        record[_FORMS] = [one.label for one in self.forms]
+        if self.points is not None:
+            tensors, record[_POINTS] = self.points.to_tensors(_POINTS)
+            arrays |= tensors
         ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
         return bytes(save(ordered, {"head": json.dumps(record)}))
 
@@ -125,12 +149,21 @@ class ProjectHead:
             choices = _read_choices(told, arrays) if told is not None else ()
             small = bool(told["small"]) if told is not None else False
             numbers = _read_numbers(record.get(_NUMBERS, ()), arrays)
+            forms = tuple(
+                Form(str(label), arrays[f"{_FORMS}/{i}/weights"])
+                for i, label in enumerate(record.get(_FORMS, ()))
+            )
+            points = None
+            if _POINTS in record:
+                points = PointHead.from_tensors(_POINTS, arrays, record[_POINTS])
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"This is not a head: {error}.", "Import a file that `heads export` wrote."
             ) from error
         boxes = Head.from_bytes(data) if "labels" in record or told is None else None
-        return cls(boxes, choices, boxes.small if boxes is not None else small, numbers)
+        return cls(
+            boxes, choices, boxes.small if boxes is not None else small, numbers, forms, points
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +194,7 @@ def fit_project(
 
     Arguments as ``fit``; questions: those that may be learned. A Rating or Number that
     is not learned better than its mean is left out, its metrics stay. Raises: RequestError
-    where neither a box nor two different answers were accepted.
+    where neither a box nor a key point nor two different answers were accepted.
     """
     used = [example for example in examples if example.picture in features]
     drawn = [example for example in used if example.drawn_on]
@@ -172,7 +205,11 @@ def fit_project(
     boxes: Head | None = None
     metrics: dict[str, float] = {}
     counts: dict[str, Counts] = {}
-    if not (known or valued) or any(name in labels for one in drawn for name in one.boxes.label):
+    pointed = [example for example in used if example.pointed_on]
+    parts = point_labels(pointed)
+    if not (known or valued or parts) or any(
+        name in labels for one in drawn for name in one.boxes.label
+    ):
         boxes, report = fit(drawn, features, labels, backbone, progress=progress)
         metrics = {name: float(getattr(report, name)) for name in _METRICS}
         counts = dict(report.per_picture)
@@ -199,9 +236,24 @@ def fit_project(
             continue
         numbers.append(fitted.head)
         add_answers(control, fitted.right)
+    forms = []
+    for learned in fit_forms(drawn, features, boxes.labels if boxes is not None else ()):
+        metrics[f"mask_iou_{learned.label}"] = learned.iou
+        metrics[f"mask_iou_unlearned_{learned.label}"] = learned.unlearned_iou
+        if learned.form is not None:
+            forms.append(learned.form)
+    points = None
+    if parts:
+        told = fit_key_points(pointed, features, backbone)
+        points = told.head
+        if told.right:
+            metrics |= {"pck": told.pck, "pck_of_mean": told.pck_of_mean}
+        for label in parts:
+            right = {picture: of_label[label] for picture, of_label in told.right.items()}
+            add_answers(point_answer(label), right)
     progress(1.0)
     small = boxes.small if boxes is not None else False
-    head = ProjectHead(boxes, tuple(choices), small, tuple(numbers))
+    head = ProjectHead(boxes, tuple(choices), small, tuple(numbers), tuple(forms), points)
     return head, ProjectReport(metrics, counts)
 
 
@@ -210,6 +262,13 @@ def predict(head: ProjectHead, features: Sequence[PictureFeatures]) -> list[Boxe
     if head.boxes is None:
         return [Boxes.empty(picture.size_hw) for picture in features]
     return predict_boxes(head.boxes, features)
+
+
+def predict_points(head: ProjectHead, features: Sequence[PictureFeatures]) -> list[Points]:
+    """Key points of each picture; none where the head knows no label of such."""
+    if head.points is None:
+        return [Points.empty(picture.size_hw) for picture in features]
+    return [head.points(picture) for picture in features]
 
 
 def predict_choices(

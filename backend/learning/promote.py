@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.domain import Boxes
+from backend.domain import Boxes, Points
 from backend.learning.matching import LOOSE, TIGHT, match
+from backend.learning.nearness import hits
 
 if TYPE_CHECKING:  # they need torch, and the server reads what versions tell of themselves
     from backend.learning.examples import Example
@@ -109,6 +110,30 @@ def judge_example(
         if control in estimated
     }
     return replace(counts, answers=answers)
+
+
+def point_answer(label: str) -> str:
+    """Under which a key-point label stands among the answers."""
+    return f"key point {label}"
+
+
+def judge_points(counts: Counts, told: Points, example: Example, labels: Iterable[str]) -> Counts:
+    """The counts with an answer a key-point label, where key points were asked for.
+
+    labels: those that are judged. One is right where just the accepted points were told.
+    """
+    if not example.pointed_on:
+        return counts
+    answers = {}
+    for label in labels:
+        own = sorted(
+            (at for at, name in enumerate(told.label) if name == label),
+            key=lambda at: -float(told.score[at]),
+        )
+        accepted = example.points_px.get(label, np.zeros((0, 2), np.float32))
+        near = hits(told.xy_px[own], accepted, told.size_hw)
+        answers[point_answer(label)] = int(near.sum()) == len(own) == len(accepted)
+    return replace(counts, answers={**counts.answers, **answers})
 
 
 def total(counts: Iterable[Counts]) -> Counts:

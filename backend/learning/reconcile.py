@@ -3,9 +3,14 @@
 One rule, pure: the newest ground truth has the only say. Without one, each annotator's
 newest annotation is a voice, and what more than half of the voices have is accepted:
 boxes of the same control, picture and label whose intersection over union is at least
-0.5, at their mean corners; choices by name; of numbers, where more than half gave one, the
+0.5, at their mean corners; key points that are near to each other (``nearness.NEAR``), at
+their mean; choices by name; of numbers, where more than half gave one, the
 median. With one voice all of it is accepted, with two
 what both have. A voice without boxes is a voice all the same.
+
+A track speaks on the frames that somebody has set: the key frames of all voices. There each
+voice's box counts, drawn or in between, by the same rule; on its own key frames alone what
+was deleted is rejected.
 """
 
 from __future__ import annotations
@@ -18,11 +23,16 @@ from statistics import median
 
 import numpy as np
 
-from backend.domain import FloatArray, iou_matrix
+from backend.domain import FloatArray
 from backend.labelstudio.regions import ReadRegion
+from backend.labelstudio.tracks import ReadTrack
+from backend.learning.nearness import likeness
+
+FRAME_HW = (10_000, 10_000)
+"""Size at which boxes on frames are told: a track does not tell the video's."""
 
 SAME_IOU = 0.5
-"""Overlap from which boxes of two annotators, or a deleted one and a drawn one, are the same."""
+"""Likeness from which boxes of two annotators, or a deleted one and a drawn one, are the same."""
 
 Choices = Mapping[tuple[str, int], tuple[str, ...]]
 """Choices taken, by control and picture."""
@@ -35,7 +45,8 @@ Numbers = Mapping[str, float]
 class Voice:
     """One annotation. order: greater for a newer one. annotator: None where unknown.
 
-    deleted: predicted boxes that the annotator removed.
+    deleted: predicted boxes that the annotator removed. tracks, deleted_tracks: the same
+    through a video.
     """
 
     order: tuple[int, int]
@@ -45,11 +56,17 @@ class Voice:
     deleted: tuple[ReadRegion, ...] = ()
     choices: Choices = field(default_factory=dict)
     numbers: Numbers = field(default_factory=dict)
+    tracks: tuple[ReadTrack, ...] = ()
+    deleted_tracks: tuple[ReadTrack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What is accepted of a task. rejected: predicted boxes that somebody deleted."""
+    """What is accepted of a task. rejected: predicted boxes that somebody deleted.
+
+    Boxes on frames of a video have Label Studio's frame number as item_index and FRAME_HW as
+    size_hw.
+    """
 
     boxes: tuple[ReadRegion, ...]
     rejected: tuple[ReadRegion, ...]
@@ -59,7 +76,7 @@ class Agreed:
 
 def reconcile(voices: Iterable[Voice]) -> Agreed:
     """What is accepted; the order of the voices changes nothing."""
-    heard = _heard(voices)
+    heard = _on_frames(_heard(voices))
     boxes = _boxes(heard)
     return Agreed(boxes, _rejected(heard, boxes), _choices(heard), _numbers(heard))
 
@@ -75,6 +92,39 @@ def _heard(voices: Iterable[Voice]) -> list[Voice]:
         key: Hashable = voice.annotator if voice.annotator is not None else voice.order
         newest[key] = voice
     return sorted(newest.values(), key=lambda voice: voice.order)
+
+
+def _on_frames(heard: Sequence[Voice]) -> list[Voice]:
+    """The voices with their tracks as boxes, on the frames that anybody set."""
+    frames: dict[str, set[int]] = {}
+    for voice in heard:
+        for track in (*voice.tracks, *voice.deleted_tracks):
+            frames.setdefault(track.control, set()).update(track.frames)
+    return [
+        replace(
+            voice,
+            boxes=(
+                *voice.boxes,
+                *(box for one in voice.tracks for box in _drawn(one, frames[one.control])),
+            ),
+            deleted=(
+                *voice.deleted,
+                *(box for one in voice.deleted_tracks for box in _drawn(one, one.frames)),
+            ),
+        )
+        for voice in heard
+    ]
+
+
+def _drawn(track: ReadTrack, frames: Iterable[int]) -> Iterable[ReadRegion]:
+    height, width = FRAME_HW
+    for frame in sorted(frames):
+        edges = track.drawn_at(frame)
+        if edges is not None:
+            x0, y0, x1, y1 = edges
+            xyxy_px = (x0 * width, y0 * height, x1 * width, y1 * height)
+            told = (track.label, track.score, track.origin)
+            yield ReadRegion(track.id, track.control, frame, xyxy_px, FRAME_HW, *told)
 
 
 def _boxes(heard: Sequence[Voice]) -> tuple[ReadRegion, ...]:
@@ -104,7 +154,8 @@ def _groups(boxes: Sequence[tuple[int, ReadRegion]]) -> list[list[int]]:
 
     A group grows only where every member overlaps every other one.
     """
-    iou = iou_matrix(*2 * (_corners([box for _, box in boxes]),))
+    own = [box for _, box in boxes]
+    iou = _likeness(own, own)
     pairs = [
         (-float(iou[i, j]), i, j)
         for i, j in combinations(range(len(boxes)), 2)
@@ -142,7 +193,7 @@ def _rejected(heard: Sequence[Voice], accepted: Sequence[ReadRegion]) -> tuple[R
     for voice in heard:
         for box in voice.deleted:
             same = [other for other in accepted if _kind(other) == _kind(box)]
-            if not same or iou_matrix(_corners([box]), _corners(same)).max() < SAME_IOU:
+            if not same or _likeness([box], same).max() < SAME_IOU:
                 found[(*_kind(box), box.id)] = box
     return tuple(found[key] for key in sorted(found))
 
@@ -165,6 +216,10 @@ def _numbers(heard: Sequence[Voice]) -> dict[str, float]:
 
 def _named(heard: Sequence[Voice]) -> list[str]:
     return sorted({name for voice in heard for name in voice.numbers})
+
+
+def _likeness(first: Sequence[ReadRegion], second: Sequence[ReadRegion]) -> FloatArray:
+    return likeness(_corners(first), _corners(second), first[0].size_hw)
 
 
 def _corners(boxes: Sequence[ReadRegion]) -> FloatArray:

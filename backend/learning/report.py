@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.domain import iou_matrix
+from backend.learning.nearness import likeness
 
 SAME_IOU = 0.995
 """Overlap from which a box counts as untouched: Label Studio rounds what it stores."""
@@ -27,11 +27,16 @@ DOUBT_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ReviewedBox:
-    """A rectangle. id: the region's; the same in prediction and annotation names the same box."""
+    """A rectangle, or a key point: both corners the same.
+
+    id: the region's; the same in prediction and annotation names the same box. size_hw: of
+    the picture, by which the distance of key points is judged.
+    """
 
     id: str
     label: str
     xyxy_px: tuple[float, float, float, float]
+    size_hw: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,8 @@ class HeldOut:
 class Tally:
     """What became of proposals, and what had to be drawn beside them.
 
-    overlaps: intersection over union of each changed box with its proposal. relabelled: how
-    many of the changed ones got another label.
+    overlaps: likeness of each changed one to its proposal, of boxes their intersection over
+    union. relabelled: how many of the changed ones got another label.
     """
 
     kept: int = 0
@@ -258,7 +263,7 @@ def _count(tally: Tally, outcome: _Outcome) -> None:
 
 def _iou(first: ReviewedBox, second: ReviewedBox) -> float:
     pair = [np.array([box.xyxy_px], np.float32) for box in (first, second)]
-    return float(iou_matrix(pair[0], pair[1])[0, 0])
+    return float(likeness(pair[0], pair[1], first.size_hw)[0, 0])
 
 
 def _lead_time(reviews: Iterable[Review]) -> LeadTime:

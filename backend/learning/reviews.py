@@ -47,6 +47,6 @@ def _begun_with(entry: Entry) -> Shown | None:
 
 def _boxes(result: Sequence[Mapping[str, Any]], spec: LabelSpec) -> tuple[ReviewedBox, ...]:
     return tuple(
-        ReviewedBox(f"{one.control} {one.id}", one.label, one.xyxy_px)
+        ReviewedBox(f"{one.control} {one.id}", one.label, one.xyxy_px, one.size_hw)
         for one in read_regions(list(result), spec)
     )

@@ -39,12 +39,12 @@ class Whitening:
         """Numbers a cell."""
         return sum(projection.shape[1] for projection in self.projections)
 
-    def grid(self, taps: Taps) -> FloatArray:
-        """(G, G, D) float32, G cells of 16 pixels a side.
+    def grid(self, taps: Taps, side: int | None = None) -> FloatArray:
+        """(G, G, D) float32, G cells of 16 pixels a side, or as many as side says.
 
         Projected first, resized then: both are linear, and few channels are resized.
         """
-        side = grid_side(taps)
+        side = side or grid_side(taps)
         joined = np.empty((side, side, self.width), np.float32)
         start = 0
         for tap, mean, projection in zip(taps, self.means, self.projections, strict=True):

@@ -9,8 +9,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import NoReturn, Protocol
+from typing import Generic, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,7 +29,8 @@ from backend.errors import (
 from backend.media.address import Source, locate, origin_of, shown
 from backend.media.guard import Guard, GuardedTransport, Resolver, before, resolve_host
 from backend.media.header import sniff
-from backend.media.local import read_local
+from backend.media.local import local_file, read_local
+from backend.media.video_files import FetchedVideos, Sink, VideoFile, video_in
 from backend.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -41,6 +43,8 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _PASSING_STATUS = frozenset((429, 502, 503, 504))
 _CHUNK_BYTES = 64 * 1024
 _ORIGINS_KEPT = 4  # Label Studio, a cloud store, a few more
+
+T = TypeVar("T")
 
 
 class Tokens(Protocol):
@@ -69,11 +73,20 @@ class _Redirect:
     location: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Take(Generic[T]):
+    """What is made of a good answer; timeout_s: from the connection to the last byte."""
+
+    read: Callable[[httpx.Response, str], T]
+    timeout_s: float
+
+
 class MediaFetcher:
-    """Fetches pictures: guarded, bounded in size and time, repeated where that can help.
+    """Fetches pictures and videos: guarded, bounded in size and time, repeated where that can help.
 
     One for a process, shared by its threads; it keeps connections open between pictures.
-    MEDIA_TIMEOUT bounds each attempt as a whole, from the connection to the last byte.
+    MEDIA_TIMEOUT bounds each attempt as a whole, from the connection to the last byte;
+    VIDEO_TIMEOUT that of a video.
     tokens: Label Studio's token source, None without an API key.
     resolve: host name to addresses, replaceable. pause: waits so many seconds.
     """
@@ -97,6 +110,7 @@ class MediaFetcher:
         # an idle connection was closed can close it under another that just took it.
         self._clients = threading.Lock()
         self._idle: list[httpx.Client] = []
+        self._videos = FetchedVideos(settings.data_dir / "videos", settings.video_cache_bytes)
 
     def close(self) -> None:
         """Close the connections that are kept open."""
@@ -152,14 +166,47 @@ class MediaFetcher:
             )
             if content is not None:
                 return content
-        return self._download(source)
+        return self._download(source, _Take(self._picture, self._settings.media_timeout_s))
 
-    def _download(self, source: Source) -> bytes:
+    @contextmanager
+    def video(
+        self, address: str, task_id: int | None, project_id: int | None = None
+    ) -> Iterator[VideoFile]:
+        """The file behind a task's address, streamed to disk once; a local one in its place.
+
+        It stays where it is until the context is left. Arguments and errors as ``read``.
+        """
+        settings = self._settings
+        source = locate(
+            address,
+            label_studio_url=settings.label_studio_url,
+            task_id=task_id,
+            project_id=project_id,
+            max_bytes=settings.media_bytes,
+        )
+        if source.kind == "file" and settings.local_files_root is not None:
+            path = local_file(settings.local_files_root, source.path, settings.video_bytes)
+            if path is not None:
+                yield video_in(path)
+                return
+
+        def fetch(sink: Sink) -> None:
+            if source.kind == "bytes":
+                sink.write(source.content)
+            else:
+                take = partial(self._stream, sink)
+                self._download(source, _Take(take, settings.video_timeout_s))
+
+        # For each project by itself: what one may see is not another's.
+        with self._videos.lent(f"{project_id} {address}", fetch) as lent:
+            yield lent
+
+    def _download(self, source: Source, take: _Take[T]) -> T:
         attempts = self._settings.media_retries + 1
         attempt = 1
         while True:
             try:
-                return self._attempt(source)
+                return self._attempt(source, take)
             except _PassingError as trouble:
                 if attempt >= attempts:
                     raise MediaUnreachable(
@@ -178,18 +225,18 @@ class MediaFetcher:
                 self._pause(pause_s)
                 attempt += 1
 
-    def _attempt(self, source: Source) -> bytes:
+    def _attempt(self, source: Source, take: _Take[T]) -> T:
         """One attempt, and one more with a fresh token where the first token was refused."""
-        deadline = time.monotonic() + self._settings.media_timeout_s
+        deadline = time.monotonic() + take.timeout_s
         tokens = self._tokens if source.send_auth else None
         try:
             used = tokens.authorization() if tokens is not None else None
             with before(deadline):
-                content = self._follow(source, used, deadline)
+                content = self._follow(source, take, used, deadline)
                 if content is None and tokens is not None and used is not None:
                     fresh = tokens.renew(used)
                     if fresh != used:
-                        content = self._follow(source, fresh, deadline)
+                        content = self._follow(source, take, fresh, deadline)
         except LabelStudioUnreachable as error:
             raise _PassingError(error.what) from error
         except LabelStudioError as error:
@@ -200,14 +247,16 @@ class MediaFetcher:
             self._refused(401, source.url, source.send_auth)
         return content
 
-    def _follow(self, source: Source, authorization: str | None, deadline: float) -> bytes | None:
-        """Bytes at the end of a chain of redirects; None where Label Studio answers 401."""
+    def _follow(
+        self, source: Source, take: _Take[T], authorization: str | None, deadline: float
+    ) -> T | None:
+        """What is at the end of a chain of redirects; None where Label Studio answers 401."""
         url, trusted = source.url, source.send_auth
         for _ in range(MOST_REDIRECTS + 1):
             # Once the chain has left Label Studio it is not trusted again.
             trusted = trusted and origin_of(url) == self._label_studio
-            answer = self._get(url, authorization if trusted else None, deadline, trusted)
-            if answer is None or isinstance(answer, bytes):
+            answer = self._get(url, take, authorization if trusted else None, deadline, trusted)
+            if not isinstance(answer, _Redirect):
                 return answer
             url = answer.location
             if origin_of(url)[0] not in ("http", "https"):
@@ -223,14 +272,19 @@ class MediaFetcher:
         )
 
     def _get(
-        self, url: str, authorization: str | None, deadline: float, trusted: bool
-    ) -> bytes | _Redirect | None:
+        self,
+        url: str,
+        take: _Take[T],
+        authorization: str | None,
+        deadline: float,
+        trusted: bool,
+    ) -> T | _Redirect | None:
         try:
             with self._client() as client:
                 request = self._request(client, url, authorization, deadline)
                 response = client.send(request, stream=True)
                 try:
-                    return self._answer(response, url, trusted, authorization is not None)
+                    return self._answer(response, take, url, trusted, authorization is not None)
                 finally:
                     response.close()
         except httpx.InvalidURL as error:
@@ -239,7 +293,7 @@ class MediaFetcher:
                 "Correct the address in the task's data.",
             ) from None
         except httpx.TimeoutException as error:
-            raise _PassingError(f"no answer within {self._settings.media_timeout_s:g} s") from error
+            raise _PassingError(f"no answer within {take.timeout_s:g} s") from error
         except httpx.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise MediaUnreachable(
@@ -261,8 +315,13 @@ class MediaFetcher:
         return client.build_request("GET", parsed, headers=headers, timeout=left_s)
 
     def _answer(
-        self, response: httpx.Response, url: str, trusted: bool, authorized: bool
-    ) -> bytes | _Redirect | None:
+        self,
+        response: httpx.Response,
+        take: _Take[T],
+        url: str,
+        trusted: bool,
+        authorized: bool,
+    ) -> T | _Redirect | None:
         status = response.status_code
         if status in _REDIRECTS and "location" in response.headers:
             return _Redirect(str(httpx.URL(url).join(response.headers["location"])))
@@ -280,7 +339,11 @@ class MediaFetcher:
             raise MediaMissing(
                 f"{shown(url)} answers HTTP {status}: there is no picture.", _missing_remedy(url)
             )
-        content = self._body(response, url)
+        return take.read(response, url)
+
+    def _picture(self, response: httpx.Response, url: str) -> bytes:
+        chunks = _body(response, url, self._settings.media_bytes, "MAX_MEDIA_BYTES")
+        content = b"".join(chunks)
         if sniff(content) is None and "html" in response.headers.get("content-type", "").lower():
             raise MediaUnreadable(
                 f"{shown(url)} is a web page, not a picture; often a page to sign in.",
@@ -288,19 +351,11 @@ class MediaFetcher:
             )
         return content
 
-    def _body(self, response: httpx.Response, url: str) -> bytes:
-        limit = self._settings.media_bytes
-        announced = response.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > limit:
-            raise _too_large(url, limit)
-        inflate = _inflater(response.headers.get("content-encoding", ""), url)
-        content = bytearray()
-        for chunk in response.iter_raw(_CHUNK_BYTES):
-            # One byte beyond the limit is enough to know, however much a bomb would unpack to.
-            content += inflate(chunk, limit + 1 - len(content)) if inflate else chunk
-            if len(content) > limit:
-                raise _too_large(url, limit)
-        return bytes(content)
+    def _stream(self, sink: Sink, response: httpx.Response, url: str) -> int:
+        """Writes the body; its length. What it is, is looked at where it is opened."""
+        sink.restart()
+        limit = self._settings.video_bytes
+        return sum(sink.write(chunk) for chunk in _body(response, url, limit, "MAX_VIDEO_BYTES"))
 
     def _refused(self, status: int, url: str, is_label_studio: bool) -> NoReturn:
         if not is_label_studio:
@@ -347,10 +402,25 @@ def _inflater(encoding: str, url: str) -> Callable[[bytes, int], bytes] | None:
     return inflate
 
 
-def _too_large(url: str, limit: int) -> MediaTooLarge:
+def _body(response: httpx.Response, url: str, limit: int, setting: str) -> Iterator[bytes]:
+    """The body, unpacked, in chunks. setting: which bounds it. Raises: MediaTooLarge."""
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(url, limit, setting)
+    inflate = _inflater(response.headers.get("content-encoding", ""), url)
+    taken = 0
+    for packed in response.iter_raw(_CHUNK_BYTES):
+        # One byte beyond the limit is enough to know, however much a bomb would unpack to.
+        chunk = inflate(packed, limit + 1 - taken) if inflate else packed
+        taken += len(chunk)
+        if taken > limit:
+            raise _too_large(url, limit, setting)
+        yield chunk
+
+
+def _too_large(url: str, limit: int, setting: str) -> MediaTooLarge:
     return MediaTooLarge(
-        f"{shown(url)} has more than {limit} bytes.",
-        "Make the file smaller, or raise MAX_MEDIA_BYTES.",
+        f"{shown(url)} has more than {limit} bytes.", f"Make the file smaller, or raise {setting}."
     )
 
 

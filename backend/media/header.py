@@ -19,7 +19,7 @@ MOST_SCANS = 200
 """Scans of a progressive JPEG; a camera writes about ten, each costs a pass over all pixels."""
 
 MOST_PARTS = 20_000
-"""Segments of a JPEG before its pixels, or chunks of a PNG; a file of 64 MiB needs 1000 and 8200."""
+"""Segments of a JPEG before its pixels, or chunks of a PNG: 64 MiB need 1000 and 8200."""
 
 _ORIENTATION_TAG = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -16,6 +16,34 @@ def read_local(root: Path, relative: str, max_bytes: int) -> bytes | None:
     Raises: MediaForbidden where the path leaves root, also through a symbolic link, or names
         no regular file; MediaTooLarge.
     """
+    found = _opened(root, relative)
+    if found is None:
+        return None
+    descriptor, _ = found
+    with os.fdopen(descriptor, "rb") as file:
+        # The file may grow while it is read: the limit holds for what was read.
+        small = os.fstat(descriptor).st_size <= max_bytes
+        content = file.read(max_bytes + 1) if small else None
+    if content is None or len(content) > max_bytes:
+        raise _too_large(relative, max_bytes, "MAX_MEDIA_BYTES")
+    return content
+
+
+def local_file(root: Path, relative: str, max_bytes: int) -> Path | None:
+    """Where the file at relative below root lies, checked as ``read_local`` does."""
+    found = _opened(root, relative)
+    if found is None:
+        return None
+    descriptor, real = found
+    size_bytes = os.fstat(descriptor).st_size
+    os.close(descriptor)
+    if size_bytes > max_bytes:
+        raise _too_large(relative, max_bytes, "MAX_VIDEO_BYTES")
+    return real
+
+
+def _opened(root: Path, relative: str) -> tuple[int, Path] | None:
+    """Descriptor and true path of a regular file below root."""
     path = PurePosixPath(relative)
     if "\x00" in relative or path.is_absolute() or ".." in path.parts:
         raise _forbidden(relative, "is not a path inside the local-files folder")
@@ -36,19 +64,17 @@ def read_local(root: Path, relative: str, max_bytes: int) -> bytes | None:
         return None
     except OSError as error:
         raise _forbidden(relative, f"cannot be opened ({error.strerror})") from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _forbidden(relative, "is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        # The file may grow while it is read: the limit holds for what was read.
-        content = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
-    if content is None or len(content) > max_bytes:
-        raise MediaTooLarge(
-            f"The local file {relative!r} has more than {max_bytes} bytes.",
-            "Make the file smaller, or raise MAX_MEDIA_BYTES.",
-        )
-    return content
+    return descriptor, real
+
+
+def _too_large(relative: str, max_bytes: int, setting: str) -> MediaTooLarge:
+    return MediaTooLarge(
+        f"The local file {relative!r} has more than {max_bytes} bytes.",
+        f"Make the file smaller, or raise {setting}.",
+    )
 
 
 def _forbidden(relative: str, why: str) -> MediaForbidden:

@@ -18,7 +18,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from backend.errors import RequestError, RequestTooLarge, RequestTooSlow
-from backend.labelstudio.interaction import asked_context
+from backend.labelstudio.interaction import asked_context, drawn_already
 from backend.settings import Settings
 from backend.store.keys import project_id_of
 
@@ -91,6 +91,26 @@ class PredictBody(BaseModel):
                 "Send the task that was marked alone, or leave the context out.",
             )
         return context
+
+
+class DrawnTask(BaseModel):
+    """What is drawn on a task, unread."""
+
+    drafts: Any = None
+    annotations: Any = None
+
+
+class DrawnBody(BaseModel):
+    """The members of a call with one task that tell what is drawn on it already.
+
+    Apart from ``PredictBody``, so that only what a smart tool asks pays for reading them.
+    """
+
+    tasks: list[DrawnTask]
+
+    def earlier(self) -> list[Any]:
+        """Regions, unread."""
+        return drawn_already(self.tasks[0].drafts, self.tasks[0].annotations)
 
 
 class SetupBody(BaseModel):

@@ -17,6 +17,7 @@ import structlog
 
 from backend.errors import StoreUnavailable
 from backend.jobs.enqueue import Dispatcher
+from backend.jobs.sync_requests import request_syncs
 from backend.learning.ledger import Ledger
 from backend.settings import Settings
 from backend.store.connection import connect, connect_async
@@ -97,6 +98,8 @@ class StoreLink:
             self._refusal, self._refused_at_s = error, self._clock()
             raise
         log.info("redis_connected")
+        # Label Studio tells a change once: those of the time when no server ran are lost.
+        request_syncs(connection, self._settings, time.time())
         return Parts(
             redis=connection,
             dispatcher=Dispatcher(self._settings, connection),

@@ -39,6 +39,7 @@ COUNTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "answers": ("Entries of replies to /predict, by outcome.", ("outcome",)),
     "batches": ("Forward passes.", ()),
     "cache_lookups": ("Tasks of /predict looked up among finished predictions.", ("result",)),
+    "framerates_differ": ("Videos whose rate is not that of the configuration.", ()),
     "interactive": ("Answers to smart tools.", ()),
     "jobs_failed": ("Jobs that ended with an error.", ("queue", "code")),
     "pictures": ("Pictures seen by the network.", ()),

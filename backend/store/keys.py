@@ -136,6 +136,11 @@ def recovery(worker_name: str) -> str:
     return f"{_PREFIX}recovery:{worker_name}"
 
 
+def film(name: str) -> str:
+    """The parts of a video that are being looked at."""
+    return f"{_PREFIX}film:{name}"
+
+
 def riders() -> str:
     """Jobs that ride with another: its worker and id by theirs."""
     return f"{_PREFIX}riders"

@@ -35,13 +35,15 @@ def find_tracks(
     Raises: MediaUnreadable, and what the way raises.
     """
     every = looks_every(clip, looks_fps or way.looks_fps)
+    grey_every = max(1, round(clip.fps / _GREY_FPS))
     frames = read_frames(
         path,
         clip,
-        lambda number: number % every == 0 or number == last,
-        first=first,
+        lambda number: number >= first and (number % every == 0 or number == last),
+        # One before the first: what has moved until then shows by it.
+        first=max(0, first - grey_every),
         last=last,
-        grey_every=max(1, round(clip.fps / _GREY_FPS)),
+        grey_every=grey_every,
     )
     linker = Linker(rules or LinkRules(), clip.grey_scale)
     for frame, sightings in way.find(frames, clip, question):

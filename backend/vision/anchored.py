@@ -19,7 +19,7 @@ from backend.vision.boxes.components import component_boxes, contrast, resize_ma
 from backend.vision.boxes.levels import GRID
 from backend.vision.boxes.multi_level import explained
 from backend.vision.cut_out import cut_out
-from backend.vision.likeness import F64Array, anchored_map
+from backend.vision.likeness import F64Array, anchored_map, free_of
 
 _FIRST_SIDE, _GROWTHS = 0.4, 3
 """A click begins as a square of this side, in picture units, and is looked at so often."""
@@ -28,6 +28,8 @@ _GROWTH_GRID = 80
 _GROWTH_LEVELS = np.linspace(0.1, 0.9, 17)
 
 _FUSED, _SHARPNESS, _LEAST_OVERLAP = 20, 10.0, 0.5
+
+_NOTHING = np.zeros((0, 4), np.float32)
 
 _LEAST_SIDE = 0.004
 """Of a rectangle, in picture units: three pixels of a photo."""
@@ -66,6 +68,7 @@ def refine(
     cells_chw: FloatArray,
     anchors: Sequence[Anchor],
     proposals: Boxes | None = None,
+    taken_xyxy_px: FloatArray = _NOTHING,
 ) -> Refined | None:
     """The object that is marked; None where nothing is marked as being there.
 
@@ -73,8 +76,10 @@ def refine(
     ones have no edges, finer ones no meaning. anchors: the last positive rectangle counts,
     with every point; points alone grow into one. proposals: boxes of this picture that
     may be objects, scored in 0..1: where some overlap the rectangle, it moves half-way to
-    their mean. The box is the mean of the rectangle and of the mask's box, so that one
-    that is right already moves little; where GrabCut finds nothing it is the rectangle.
+    their mean. taken_xyxy_px: (N, 4) of what is drawn already: it is not part of the object,
+    unless a point of the object lies in it or the rectangle means the same. The box is the
+    mean of the rectangle and of the mask's box, so that one that is right already moves
+    little; where GrabCut finds nothing it is the rectangle.
     Source: ours; GrabCut by Rother et al. 2004. Cost: some 50 ms, mostly GrabCut.
     Raises: ShapeError.
     """
@@ -86,16 +91,20 @@ def refine(
     rectangles = [xyxy for one, xyxy in sides if one.is_positive and not one.is_point]
     there = _centres([xyxy for one, xyxy in sides if one.is_positive and one.is_point])
     away = _centres([xyxy for one, xyxy in sides if not one.is_positive])
+    others = _others(taken_xyxy_px / unit, rectangles[-1:], there)
+    free = free_of(cells_chw.shape[1:], others)
     if rectangles:
-        rectangle = _wide_enough(rectangles[-1])
+        rectangle = wide_enough(rectangles[-1])
     elif len(there):
-        rectangle = _grown(cells_chw, there, away)
+        rectangle = _grown(cells_chw, there, away, free)
     else:
         return None
+    if proposals is not None:
+        proposals = _untaken(proposals, others * unit)
     if proposals is not None and len(proposals):
         near = proposed(rectangle, proposals.xyxy_px / unit, proposals.score)
         rectangle = (rectangle + near) / 2
-    values = anchored_map(cells_chw, rectangle, there, away)
+    values = anchored_map(cells_chw, rectangle, there, away) * free
     mask, found = cut_out(picture.rgb_u8, values, rectangle)
     box = (rectangle + found) / 2
     placed = clip_xyxy_px((box * unit)[None].astype(np.float32), picture.size_hw)
@@ -120,7 +129,23 @@ def proposed(rectangle: F64Array, boxes: F64Array, score: FloatArray) -> F64Arra
     return np.asarray(weight @ boxes[close[best]] / weight.sum())
 
 
-def _grown(cells_chw: FloatArray, there: F64Array, away: F64Array) -> F64Array:
+def _others(taken: F64Array, rectangle: Sequence[F64Array], there: F64Array) -> F64Array:
+    """Those of what is taken (N, 4) that are other objects than the one that is marked."""
+    holds = np.asarray((taken[:, None, :2] <= there) & (there <= taken[:, None, 2:]))
+    meant = np.asarray(holds.all(2)).any(axis=1)
+    for one in rectangle:
+        overlap = iou_matrix(np.asarray(taken, np.float32), np.asarray(one[None], np.float32))
+        meant = meant | (overlap[:, 0] >= _LEAST_OVERLAP)
+    return np.asarray(taken[~meant])
+
+
+def _untaken(proposals: Boxes, others_px: F64Array) -> Boxes:
+    """The proposals that are none of the other objects."""
+    overlap = iou_matrix(proposals.xyxy_px, np.asarray(others_px, np.float32))
+    return proposals.select(np.flatnonzero(overlap.max(1, initial=0.0) < _LEAST_OVERLAP).tolist())
+
+
+def _grown(cells_chw: FloatArray, there: F64Array, away: F64Array, free: FloatArray) -> F64Array:
     """A rectangle about clicks: from a square, the part of its map that holds them, again."""
     middle = there.mean(0)
     hull = np.concatenate([there.min(0), there.max(0)])
@@ -129,9 +154,8 @@ def _grown(cells_chw: FloatArray, there: F64Array, away: F64Array) -> F64Array:
     start = np.asarray(np.clip(start, 0.0, 1.0), np.float64)
     rectangle = start
     for _ in range(_GROWTHS):
-        fine = resize_map(
-            anchored_map(cells_chw, rectangle, there, away), (_GROWTH_GRID, _GROWTH_GRID)
-        )
+        values = anchored_map(cells_chw, rectangle, there, away) * free
+        fine = resize_map(values, (_GROWTH_GRID, _GROWTH_GRID))
         parts = _parts_round(fine, hull * _GROWTH_GRID)
         if not len(parts):
             return rectangle
@@ -152,7 +176,7 @@ def _parts_round(fine: FloatArray, hull: F64Array) -> FloatArray:
     return np.asarray(np.unique(np.concatenate(found), axis=0), np.float32)
 
 
-def _wide_enough(rectangle: F64Array) -> F64Array:
+def wide_enough(rectangle: F64Array) -> F64Array:
     """The rectangle with sides of at least a few thousandths of the picture, inside it."""
     middle = (rectangle[:2] + rectangle[2:]) / 2
     half = np.maximum((rectangle[2:] - rectangle[:2]) / 2, _LEAST_SIDE / 2)

@@ -74,6 +74,15 @@ def anchored_map(
     return np.asarray(values.reshape(hw), np.float32)
 
 
+def free_of(hw: tuple[int, ...], taken: F64Array) -> FloatArray:
+    """(h, w) 1 where a cell is outside of all boxes taken (N, 4), 0 inside, soft at the edges."""
+    height, width = hw
+    free = np.ones(height * width)
+    for box in taken:
+        free *= 1 - _window((height, width), box, 0.0, _CORE_EDGE)
+    return np.asarray(free.reshape(height, width), np.float32)
+
+
 def _window(hw: tuple[int, int], rectangle: F64Array, margin: float, edge: float) -> F64Array:
     """(h * w,) 1 inside the rectangle grown by margin sides, soft beyond."""
     squares = []

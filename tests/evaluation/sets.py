@@ -57,6 +57,7 @@ class NearestHead:
     labels: tuple[str, ...]
     small: bool = False
     controls: tuple[str, ...] = ()
+    point_labels: tuple[str, ...] = ()
     few: bool = False
 
     def without(self, controls: Collection[str]) -> NearestHead:

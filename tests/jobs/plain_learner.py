@@ -36,6 +36,7 @@ class PlainHead:
     boxes: Mapping[str, Sequence[float]]
     small: bool = False
     controls: tuple[str, ...] = ()
+    point_labels: tuple[str, ...] = ()
     few: bool = False
 
     @property

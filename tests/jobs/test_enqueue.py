@@ -254,9 +254,9 @@ def test_cancelling_a_waiting_job_wakes_who_waits_and_frees_its_tasks(road: Road
     assert road.predict(call) != [None]
 
 
-def test_cancelling_a_running_job_stops_it_after_its_batch(make_road: MakeRoad) -> None:
+def test_cancelling_a_running_job_stops_it_after_a_batch_or_two(make_road: MakeRoad) -> None:
     road = make_road(batch_pictures=1)
-    call = road.call(road.pictures.add(6))
+    call = road.call(road.pictures.add(12))
     ticket = road.dispatcher.begin(call)
     (job_id,) = ticket.own_jobs
     running = threading.Event()
@@ -282,7 +282,7 @@ def test_cancelling_a_running_job_stops_it_after_its_batch(make_road: MakeRoad) 
     assert view.state == "cancelled", view
     replies = road.dispatcher.finish(ticket)
     assert replies[0] is not None
-    assert replies[5] is None
+    assert replies[11] is None
     road.pictures.on_get = lambda path: None
     assert all(reply is not None for reply in road.predict(call))
 

@@ -53,8 +53,19 @@ class Team:
             self._ids += 1
             self.report(self._ids, address, regions(), at)
 
+    def report_video(
+        self, number: int, address: str, result: list[dict[str, Any]], **fields: Any
+    ) -> None:
+        self.report(number, address, result, 1, key="video", **fields)
+
     def report(
-        self, number: int, address: str, result: list[dict[str, Any]], at: int, **fields: Any
+        self,
+        number: int,
+        address: str,
+        result: list[dict[str, Any]],
+        at: int,
+        key: str = "image",
+        **fields: Any,
     ) -> None:
         annotation = {
             "id": number, "task": number, "result": result, "completed_by": 1,
@@ -63,7 +74,7 @@ class Team:
         event = {
             "action": "ANNOTATION_UPDATED",
             "annotation": annotation,
-            "task": {"id": number, "data": {"image": address}},
+            "task": {"id": number, "data": {key: address}},
             "project": {"id": 1},
         }
         current().ledger.apply(parse_event(event))

@@ -21,6 +21,7 @@ KINDS = {
     "tight_boxes.xml": ["rectanglelabels"],
     "several_pictures.xml": ["rectanglelabels", "choices"],
     "point_and_refine.xml": ["rectanglelabels"],
+    "pose.xml": ["keypointlabels"],
 }
 
 

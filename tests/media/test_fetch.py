@@ -6,6 +6,7 @@ import gzip
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -209,6 +210,20 @@ def test_redirect_to_a_file_is_refused(make: Make) -> None:
     with site(redirect("file:///etc/passwd")) as ls, pytest.raises(BackendError) as caught:
         make(ls.url).read("/data/upload/a", 1)
     assert isinstance(caught.value, (MediaForbidden, MediaMissing))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip", "br"])
+def test_body_of_a_redirect_is_not_even_read(make: Make, encoding: str) -> None:
+    """It may be a bomb; only where it leads to is wanted."""
+    bomb = gzip.compress(bytes(50_000_000))
+    headers = {"Location": "/static/a.png", "Content-Encoding": encoding}
+    with site(by_path(data=reply(302, bomb, headers), static=reply(body=PNG))) as ls:
+        tracemalloc.start()
+        try:
+            assert make(ls.url).read("/data/upload/a", 1) == PNG
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_refused_token_is_renewed_once(make: Make) -> None:

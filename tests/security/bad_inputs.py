@@ -128,7 +128,7 @@ CONFIGS: dict[str, str] = {
     "inclusion": '<View xmlns:xi="http://www.w3.org/2001/XInclude">'
     '<xi:include href="file:///etc/passwd" parse="text"/></View>',
     "style sheet": '<?xml version="1.0"?><?xml-stylesheet href="file:///etc/passwd"?><View/>',
-    "script": f'<View><script>alert(1)</script><Style>*{{}}</Style>{IMAGE}</View>',
+    "script": f"<View><script>alert(1)</script><Style>*{{}}</Style>{IMAGE}</View>",
     "deep": "<View>" * _MANY + "</View>" * _MANY,
     "controls in controls": f"<View>{IMAGE}"
     + "".join(f'<Choices name="c{n}" toName="image">' for n in range(_MANY))
@@ -210,7 +210,8 @@ def _methods() -> Iterator[Call]:
         "/", "/health", "/healthz", "/setup", "/predict", "/webhook", "/versions", "/explain",
         "/jobs/x", "/jobs/x/retry", "/metrics", "/docs", "/openapi.json", "/nowhere", "//", "/.env",
         "/../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/static/..%2f..%2fetc/passwd", "/a%00b",
-        "/%ff%fe", "/predict/", "/PREDICT", "/jobs/..%2f..", "/docs/../metrics", "/admin", "/a" * 2000,
+        "/%ff%fe", "/predict/", "/PREDICT", "/jobs/..%2f..", "/docs/../metrics", "/admin",
+        "/a" * 2000,
     )  # fmt: skip
     for path in paths:
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "BREW"):
@@ -259,8 +260,8 @@ def _bodies() -> Iterator[Call]:
 
 def _queries() -> Iterator[Call]:
     for value in (
-        "", "0", "-1", "1.5", "9" * 30, "1%00", "../1", "1%20OR%201=1", "%F0%9F%A6%9D", "NaN", "0x1",
-        "1&project=2", "a" * 5000,
+        "", "0", "-1", "1.5", "9" * 30, "1%00", "../1", "1%20OR%201=1", "%F0%9F%A6%9D", "NaN",
+        "0x1", "1&project=2", "a" * 5000,
     ):  # fmt: skip
         for query in (f"project={value}&task=1", f"project=1&task={value}"):
             yield Call(f"query {query[:40]}", "GET", f"/explain?{query}")

@@ -63,7 +63,8 @@ def test_no_call_breaks_the_server(address: str) -> None:
         if len(content) > 20_000 and call.method != "GET":
             broken.append(f"{call.name}: an answer of {len(content)} bytes")
     connection.close()
-    print(f"\nbad calls tried: {answers.total()}, answers by status: {dict(sorted(answers.items()))}")
+    told = f"bad calls tried: {answers.total()}, answers by status: {dict(sorted(answers.items()))}"
+    print(f"\n{told}")  # noqa: T201 - the count is what docs/security.md states
     assert broken == []
     assert answers.total() > 2000
     assert answers[401] == 0  # nobody was asked for a password, so all was looked at
@@ -76,12 +77,14 @@ RAW = {
     "no version": b"GET /\r\n\r\n",
     "other version": b"GET / HTTP/9.9\r\n\r\n",
     "no host": b"GET /health HTTP/1.1\r\n\r\n",
-    "two lengths": b"POST /setup HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 9\r\n\r\n{}",
+    "two lengths": b"POST /setup HTTP/1.1\r\nHost: a\r\n"
+    b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}",
     "length and chunks": b"POST /setup HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "negative length": b"POST /setup HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n{}",
     "huge length": b"POST /setup HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999\r\n\r\n{}",
-    "broken chunk": b"POST /setup HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+    "broken chunk": b"POST /setup HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"zz\r\n{}",
     "huge chunk": b"POST /setup HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"ffffffffffffff\r\n{}",
     "unknown coding": b"POST /setup HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n{}",
@@ -93,8 +96,9 @@ RAW = {
     "huge path": b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     "absolute path": b"GET http://169.254.169.254/ HTTP/1.1\r\nHost: a\r\n\r\n",
     "asked to be a proxy": b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: a\r\n\r\n",
-    "web socket": b"GET /health HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    "web socket": b"GET /health HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n\r\n",
     "body that never ends": b"POST /setup HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{",
 }
 
@@ -107,10 +111,11 @@ def test_no_bytes_break_the_server(address: str) -> None:
                 connection.sendall(content)
                 connection.shutdown(socket.SHUT_WR) if name != "body that never ends" else None
                 answer = connection.recv(65536)
-            except (ConnectionResetError, BrokenPipeError):
+            except OSError:
                 continue  # refused before all of it was read
         assert answer == b"" or answer.split(b" ", 2)[1][:1] in (b"2", b"4"), (name, answer[:100])
-    print(f"\nbad byte sequences tried: {len(RAW)}")
+        assert name != "body that never ends" or b" 408 " in answer[:20]
+    print(f"\nbad byte sequences tried: {len(RAW)}")  # noqa: T201 - likewise
     connection_after = http.client.HTTPConnection(urlsplit(address).netloc, timeout=10)
     connection_after.request("GET", "/healthz")
     assert connection_after.getresponse().status == 200

@@ -32,9 +32,12 @@ def suspicious(tree: ast.Module) -> Iterator[str]:
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in _MODULES:
             yield f"line {node.lineno}: from {node.module}"
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in _MODULES:
-                used_of_pickle.add(node.attr)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in _MODULES
+        ):
+            used_of_pickle.add(node.attr)
         if isinstance(node, ast.Call):
             yield from _call(node)
     if imported & (_MODULES - {"pickle"}):
@@ -57,9 +60,9 @@ def _call(node: ast.Call) -> Iterator[str]:
     if given.get("shell", "False") != "False":
         yield f"line {node.lineno}: a shell"
     # RQ's own serializer is pickle: each queue and worker says that it wants the other one.
-    if function in ("Queue", "SimpleWorker", "Worker", "super().__init__") and "job_class" in given:
-        if given.get("serializer") != "JSONSerializer":
-            yield f"line {node.lineno}: {function} without the JSON serializer"
+    for_rq = function in ("Queue", "SimpleWorker", "super().__init__") and "job_class" in given
+    if for_rq and given.get("serializer") != "JSONSerializer":
+        yield f"line {node.lineno}: {function} without the JSON serializer"
     if function.endswith(("Job.fetch", "Job.fetch_many")) and "serializer" not in given:
         yield f"line {node.lineno}: {function} without a serializer"
 

@@ -111,7 +111,7 @@ def test_comparison_is_made_in_constant_time(monkeypatch: pytest.MonkeyPatch) ->
         compared.append((given, expected))
         return compare_digest(given, expected)
 
-    monkeypatch.setattr(auth.secrets, "compare_digest", compare)
+    monkeypatch.setattr("backend.server.auth.secrets.compare_digest", compare)
     known = {"basic_auth_user": USER, "basic_auth_pass": SecretStr(PASSWORD)}
     guard = auth.BasicAuth(_never, load_settings(**known))
     tried = ["", "Basic", "Basic !!!", "Basic \xff", _basic(":"), _basic(USER * 1000)]

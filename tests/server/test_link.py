@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import StoreUnavailable
+from backend.jobs.queues import queue
 from backend.server.link import RETRY_S, StoreLink
 from backend.settings import load_settings
 from backend.store.embedded import EmbeddedRedis
@@ -30,4 +31,21 @@ def test_tries_again_once_a_second_at_most(tmp_path: Path) -> None:
         parts = link.parts()
         assert parts.projects.all_ids() == []
         assert link.parts() is parts
+        parts.redis.close()
+
+
+@pytest.mark.slow
+def test_the_first_connection_asks_for_what_was_told_meanwhile(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as url:
+        settings = load_settings(redis_url=url, label_studio_api_key="key")
+        link = StoreLink(settings)
+        before = link.parts()
+        assert queue(before.redis, "train").job_ids == []  # no project is known
+        before.projects.remember_setup("7", label_config="<View/>", extra_params={}, hostname="")
+        before.redis.close()
+        parts = StoreLink(settings).parts()
+        (job_id,) = queue(parts.redis, "train").job_ids
+        assert job_id.startswith("sync")
+        StoreLink(settings).parts()  # another server within the minute
+        assert queue(parts.redis, "train").job_ids == [job_id]
         parts.redis.close()

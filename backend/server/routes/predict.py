@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import anyio
 import structlog
@@ -11,9 +13,9 @@ from fastapi import APIRouter, Request, Response
 from backend.domain import Task
 from backend.errors import LabelConfigInvalid, RequestTooLarge
 from backend.jobs.enqueue import Dispatcher, PredictCall, Ticket
-from backend.server.bodies import PredictBody, parse, read_body
-from backend.server.link import Parts
+from backend.server.bodies import DrawnBody, PredictBody, parse, read_body
 from backend.server.limits import caller
+from backend.server.link import Parts
 from backend.server.openapi import json_body
 from backend.server.replies import PredictReply, responses
 from backend.server.state import ServerState, state_of
@@ -109,9 +111,14 @@ def _begin(
         label_config=_label_config(parts, body),
         tasks=tuple(Task(id=task.id if known else None, data=task.data) for task in body.tasks),
         queue="interactive" if len(body.tasks) == 1 else "predict",
-        context=body.context(),
+        context=_context(body, content),
     )
     return parts.dispatcher, parts.dispatcher.begin(call, came_at_s)
+
+
+def _context(body: PredictBody, content: bytes) -> Mapping[str, Any] | None:
+    asked = body.context()
+    return asked and {**asked, "earlier": parse(DrawnBody, content).earlier()}
 
 
 def _label_config(parts: Parts, body: PredictBody) -> str:
