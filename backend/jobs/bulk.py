@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import redis
+import structlog
 
 from backend.domain import Failed
 from backend.errors import JobNotFound, LabelStudioUnreachable, RequestError, StoreUnavailable
 from backend.jobs.enqueue import Dispatcher, PredictCall, Ticket
+from backend.jobs.pages import dated
 from backend.jobs.push import Push
 from backend.jobs.push_requests import push_state
 from backend.labelstudio.client import LabelStudioClient
@@ -24,12 +26,15 @@ from backend.store.clock import SharedClock
 from backend.store.deliveries import Deliveries
 from backend.store.fleet import Fleet
 
+log = structlog.get_logger(__name__)
+
 CALLS_IN_FLIGHT = 3
 """Of a fleet that one page keeps busy; a larger one gets as many times more."""
 
 NO_WORKER_S = 30.0
 """Silence of all workers after which waiting for them is given up."""
 
+_MOST_VERSIONS = 5
 _PAGE_CARRIERS = 16
 _STEP_S = 1.0
 _PUSH_ATTEMPTS = 6
@@ -54,6 +59,17 @@ class BulkReport:
     tasks: int = 0
     stored: int = 0
     failures: list[TaskFailure] = field(default_factory=list)
+
+
+class VersionChanged(RequestError):
+    """Another version came into use in the middle of a run."""
+
+    def __init__(self, before: str, now: str) -> None:
+        super().__init__(
+            f"The version changed from {before} to {now} while the project was pre-annotated.",
+            "Heads are published faster than the project is predicted, or workers have "
+            "different weights. Run this again.",
+        )
 
 
 class Bulk:
@@ -89,9 +105,21 @@ class Bulk:
     def run(self) -> BulkReport:
         """Predict and push all that lacks the current version.
 
-        Interrupted, it cancels the jobs it queued and raises on.
-        Raises: LabelStudioError, LabelConfigInvalid, StoreUnavailable.
+        Where another version comes into use meanwhile, as after a training, it begins again
+        with that one. Interrupted, it cancels the jobs it queued and raises on.
+        Raises: LabelStudioError, LabelConfigInvalid, StoreUnavailable, VersionChanged where
+        that happens again and again.
         """
+        for _ in range(_MOST_VERSIONS - 1):
+            try:
+                return self._run()
+            except VersionChanged as change:
+                log.info("preannotate_begins_again", project=self._project_id, reason=change.what)
+                self._in_flight.clear()
+                self._done = 0
+        return self._run()
+
+    def _run(self) -> BulkReport:
         label_config = self._client.project(self._project_id).label_config
         project = str(self._project_id)
         version = self._dispatcher.model_version(project, label_config)
@@ -100,13 +128,14 @@ class Bulk:
         report = BulkReport(self._project_id, version, total)
         self._on_progress(0, total)
         try:
-            for page in self._client.tasks_lacking_version(
+            pages = self._client.tasks_lacking_version(
                 self._project_id, version, page_size=self._page_size(), unpredicted_only=only
-            ):
+            )
+            for page, known_s in dated(pages):
                 call = PredictCall(project, label_config, tuple(page), "bulk")
-                ticket = self._dispatcher.begin(call)
+                ticket = self._dispatcher.begin(call, known_s)
                 if ticket.version != version:
-                    raise _changed(version, ticket.version)
+                    raise VersionChanged(version, ticket.version)
                 # No reply waits for the first few: the call is complete when all its jobs are.
                 ticket.watch = replace(ticket.watch, enough=None)
                 self._dispatcher.defer_all(ticket)
@@ -219,10 +248,3 @@ class Bulk:
                     self._dispatcher.cancel(job_id)
                 except JobNotFound:
                     continue  # finished and forgotten
-
-
-def _changed(before: str, now: str) -> RequestError:
-    return RequestError(
-        f"The version changed from {before} to {now} while the project was pre-annotated.",
-        "A worker with other weights came in, or a setting changed. Run this again.",
-    )

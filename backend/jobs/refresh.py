@@ -15,6 +15,7 @@ import structlog
 
 from backend.errors import JobError, JobNotFound, LabelStudioError
 from backend.jobs.enqueue import Dispatcher, PredictCall
+from backend.jobs.pages import dated
 from backend.jobs.process import current
 from backend.jobs.refresh_requests import REFRESH_SCHEMA
 from backend.jobs.versions import is_ours
@@ -81,15 +82,15 @@ class Refresh:
         self._cancel_earlier(version)
         jobs: list[str] = []
         tasks = 0
-        for page in self._client.tasks_lacking_version(
+        pages = self._client.tasks_lacking_version(
             number,
             version,
             page_size=_CARRIERS_A_PAGE * self._settings.carrier_tasks,
             unlabelled_only=True,
-        ):
-            ticket = self._dispatcher.begin(
-                PredictCall(self._project_id, label_config, tuple(page), "bulk")
-            )
+        )
+        for page, known_s in dated(pages):
+            call = PredictCall(self._project_id, label_config, tuple(page), "bulk")
+            ticket = self._dispatcher.begin(call, known_s)
             if ticket.version != version:
                 break  # a head was published or put back meanwhile, and has its own refresh
             self._dispatcher.defer_all(ticket)

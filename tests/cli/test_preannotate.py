@@ -92,6 +92,47 @@ def test_a_call_of_many_carriers_is_waited_for_to_its_end(
     assert (status, json.loads(output)["stored"]) == (0, 12)
 
 
+@pytest.mark.slow
+def test_what_label_studio_is_just_storing_is_not_pushed_as_well(
+    run: Run, keyed_road: Road, label_studio: LabelStudioStandin
+) -> None:
+    ids = label_studio.add_tasks([{"image": a} for a in keyed_road.pictures.add(3)])
+    config = label_studio.projects[1]["label_config"]
+    Fleet(keyed_road.connection).publish_identity(keyed_road.backbone.identity)
+    version = keyed_road.dispatcher.model_version("1", config)
+    deliveries = Deliveries(keyed_road.connection)
+    assert deliveries.take_inline("1", version, ids[:1], time.time()) == {ids[0]}
+    run("--project", "1")
+    assert sorted(label_studio.stored(version)) == ids[1:]
+
+
+@pytest.mark.slow
+def test_a_version_that_comes_into_use_meanwhile_is_the_one_that_is_stored(
+    run: Run,
+    keyed_road: Road,
+    label_studio: LabelStudioStandin,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = label_studio.add_tasks([{"image": a} for a in keyed_road.pictures.add(3)])
+    true, asked = Dispatcher.model_version, []
+
+    def first_an_old_one(self: Dispatcher, project_id: str, label_config: str) -> str:
+        asked.append(project_id)
+        return "auto-0-old" if len(asked) == 1 else true(self, project_id, label_config)
+
+    monkeypatch.setattr(Dispatcher, "model_version", first_an_old_one)
+    status, output, errors = run("--project", "1", "--json")
+    told = json.loads(output.splitlines()[-1])  # the log of a test stands before it
+    assert (status, told["stored"]) == (0, 3), errors
+    assert sorted(label_studio.stored(told["version"])) == ids
+    assert not label_studio.stored("auto-0-old")
+
+    monkeypatch.setattr(Dispatcher, "model_version", lambda *_: "auto-0-never")
+    status, _, errors = run("--project", "1")
+    assert status == 2
+    assert "published faster" in errors
+
+
 def test_failures_are_listed_with_their_reasons(
     run: Run, keyed_road: Road, label_studio: LabelStudioStandin
 ) -> None:
