@@ -127,11 +127,6 @@ def test_a_version_that_comes_into_use_meanwhile_is_the_one_that_is_stored(
     assert sorted(label_studio.stored(told["version"])) == ids
     assert not label_studio.stored("auto-0-old")
 
-    monkeypatch.setattr(Dispatcher, "model_version", lambda *_: "auto-0-never")
-    status, _, errors = run("--project", "1")
-    assert status == 2
-    assert "published faster" in errors
-
 
 def test_failures_are_listed_with_their_reasons(
     run: Run, keyed_road: Road, label_studio: LabelStudioStandin
