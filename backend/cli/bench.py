@@ -8,6 +8,7 @@ COMMANDS = {
     "accuracy": Command(
         "backend.cli.bench_accuracy", "How good proposals are after n accepted pictures."
     ),
+    "film": Command("backend.cli.bench_film", "How much memory and time a long video takes."),
     "latency": Command(
         "backend.cli.bench_latency", "How long annotators wait who open tasks at once."
     ),
@@ -18,6 +19,7 @@ COMMANDS = {
     "overhead": Command(
         "backend.cli.bench_overhead", "What a task costs beside the work on its picture."
     ),
+    "points": Command("backend.cli.bench_points", "How near key points are told."),
     "saliency": Command(
         "backend.cli.bench_saliency", "Which saliency methods point right, show why, are fast."
     ),

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from backend.cli.check import Check
+from backend.cli.check_video import check_video
 from backend.domain import Task
 from backend.jobs.versions import is_ours
 from backend.labelstudio.api_values import MlBackend, Project, Webhook
@@ -178,7 +179,9 @@ def check_version(project: Project, backends: Sequence[MlBackend], expected: str
 
 
 def check_picture(task: Task, spec: LabelSpec, fetcher: MediaFetcher, settings: Settings) -> Check:
-    """The way of one task's first picture, with times. Raises: MediaError."""
+    """The way of one task's first picture, or of its video. Raises: MediaError."""
+    if spec.films:
+        return check_video(task, spec.films[0], fetcher, settings)
     name = "picture"
     for key in spec.data_keys:
         value = task.data.get(key)

@@ -62,6 +62,8 @@ def draw(process: Process, call: ExplainCall) -> bytes:
     saliency.get(call.method)  # an unknown one is told before anything is fetched
     project = process.projects.require(call.project_id)
     spec = parse_label_config(project.label_config)
+    if spec.films and len(spec.films) == len(spec.active):
+        raise ConfigError("Maps are drawn of pictures, not of videos.", "Ask about a picture.")
     one = _look_for(call.label, looks_of(spec, _task_data(process, call)))
     backbone = backbone_for(
         process.backbone,

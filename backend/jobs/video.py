@@ -82,10 +82,11 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
         raise JobError(
             f"A call for help lacks {error}.", "Run server and workers of the same release."
         ) from None
-    films = films_of(spec_of(process, carrier), task.data)
-    film = next(one for one in films if one.control.name == control)
+    films = {one.control.name: one for one in films_of(spec_of(process, carrier), task.data)}
+    if control not in films:
+        raise JobError(f"No control of a video is named {control!r}.", "Ask for the task again.")
     try:
-        return {"parts": Filming(process, carrier, task, film, job, host).help()}
+        return {"parts": Filming(process, carrier, task, films[control], job, host).help()}
     except BackendError as error:
         log.info("help_ended", reason=str(error))
         return {"parts": 0}
@@ -162,8 +163,8 @@ class Filming:
         while True:
             state = self._board.state()
             self._tell(state, looks)
-            if len(state.outcomes) == len(parts):
-                return [state.outcomes[at] for at in range(len(parts))]
+            if len(state.done) == len(parts):
+                return self._board.outcomes(len(parts))
             at = self._next(state, len(parts))
             if at is not None:
                 self._do(video, clip, parts[at], at, looks)
@@ -174,7 +175,7 @@ class Filming:
 
     def _next(self, state: FilmState, count: int) -> int | None:
         """A part to do, taken from nobody who is at it."""
-        open_parts = [at for at in range(count) if at not in state.outcomes]
+        open_parts = [at for at in range(count) if at not in state.done]
         others = {state.takers.get(at, "") for at in open_parts} - {"", self._job_id}
         running = self._running(others)
         for at in open_parts:
@@ -196,7 +197,7 @@ class Filming:
 
     def _wait(self, state: FilmState) -> None:
         """Until a job that is at a part ends, or it is time to look around."""
-        at_work = [job for at, job in state.takers.items() if at not in state.outcomes]
+        at_work = [job for at, job in state.takers.items() if job and at not in state.done]
         watch = Watch(dict.fromkeys(at_work, 1), enough=1)
         wait_blocking(self._process.connection, watch, time.monotonic() + _LOOK_AROUND_S)
 

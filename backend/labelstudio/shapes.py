@@ -55,8 +55,8 @@ def write_shape(
     """The value of a region without its labels; None where nothing of it is in the picture.
 
     shape: no key point, see ``write_point``. xyxy_px: (4,) of the thing. polygon_px: (N, 2),
-    for a polygon; the corners of the box where there is none. mask_hw: (h, w) over the whole picture, for a brush; the box where
-    there is none.
+    for a polygon; the corners of the box where there is none. mask_hw: (h, w) over the whole
+    picture, for a brush; the box where there is none.
     """
     percent = xyxy_px_to_percent([float(edge) for edge in xyxy_px], size_hw)
     if percent is None:

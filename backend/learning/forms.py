@@ -34,7 +34,7 @@ MOST, MOST_IN_ALL = 100, 600
 """Shapes of a label that are learned from, spread over all its pictures, and of all labels: 40
 more than 10 add little, and each takes 100 kB and a hundredth of a second."""
 
-_PENALTY = 30.0
+_PENALTY = 300.0
 _LEAST_P = 1e-3
 _PLACES = 7
 _NOWHERE = np.zeros((0, 2))

@@ -9,7 +9,7 @@ import numpy as np
 from backend.domain import FloatArray
 from backend.learning.boxmath import F64Array
 
-_NEWTON_STEPS = 30
+_NEWTON_STEPS, _LEAST_STEP = 30, 1e-6
 _LEAST_SPREAD = 1e-6
 
 
@@ -90,16 +90,26 @@ def fit_logistic(
 ) -> FloatArray:
     """(F,) weights of a logistic regression without offset, drawn towards start.
 
-    rows (N, F), hit (N,) in {0, 1}. Minimises the log loss plus penalty / 2 times the
-    squared distance to start, by Newton's method.
+    rows (N, F), hit (N,) in 0..1. Minimises the log loss plus penalty / 2 times the
+    squared distance to start, by Newton's method; a step that would make it worse is halved.
     """
     x, weights = rows.astype(np.float64), start.astype(np.float64).copy()
+
+    def loss(at: F64Array) -> float:
+        odds = x @ at
+        away = np.square(at - start).sum()
+        return float((np.logaddexp(0, odds) - hit * odds).sum() + penalty / 2 * away)
+
+    now = loss(weights)
     for _ in range(_NEWTON_STEPS):
         p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
         slope = x.T @ (p - hit) + penalty * (weights - start)
         curve = (x * (p * (1 - p))[:, None]).T @ x + penalty * np.eye(len(weights))
         step = np.linalg.solve(curve, slope)
+        while np.abs(step).max() >= _LEAST_STEP and loss(weights - step) > now:
+            step = step / 2
         weights -= step
-        if np.abs(step).max() < 1e-6:
+        now = loss(weights)
+        if np.abs(step).max() < _LEAST_STEP:
             break
     return weights.astype(np.float32)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # they need torch, and the server reads what versions tell of
     from backend.learning.regression import Estimate
 
 
+_KEY_POINT = "key point "
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Boxes right (tp), wrong (fp) and missed (fn) at IoU 0.5 and 0.7, and answers.
@@ -114,7 +117,7 @@ def judge_example(
 
 def point_answer(label: str) -> str:
     """Under which a key-point label stands among the answers."""
-    return f"key point {label}"
+    return _KEY_POINT + label
 
 
 def judge_points(counts: Counts, told: Points, example: Example, labels: Iterable[str]) -> Counts:
@@ -199,11 +202,12 @@ def decide(
 ) -> Verdict:
     """Judge both on the pictures that both have; equal is not worse.
 
-    Neither boxes nor answers may be worse: boxes by their score; answers by how many are
-    right, of the controls that both have answered on a picture. allow_chance: the score may
-    fall behind by one standard error of the paired differences of pictures. It is for heads
-    against heads: one that was lucky on a few pictures would hold up all that follow, and
-    they know more. What was never taught has no such excuse to be replaced.
+    Neither boxes nor key points nor answers may be worse: boxes by their score; the others by
+    how many are right, of the controls and labels that both have answered on a picture.
+    allow_chance: boxes and key points may fall behind by one standard error of the paired
+    differences of pictures. It is for heads against heads: one that was lucky on a few
+    pictures would hold up all that follow, and they know more. What was never taught has no
+    such excuse to be replaced.
     """
     shared = sorted(new.keys() & current.keys())
     ours = total(new[picture] for picture in shared).score
@@ -217,19 +221,32 @@ def decide(
     if allow_chance:
         chance = _standard_error([new[one].score - current[one].score for one in shared])
         told += f", by chance {chance:.3f}"
-    answered = [
-        (right, current[picture].answers[control])
-        for picture in shared
-        for control, right in new[picture].answers.items()
-        if control in current[picture].answers
-    ]
-    our_right, their_right = (sum(one[side] for one in answered) for side in (0, 1))
-    if answered:
-        told += f", {our_right} against {their_right} of {len(answered)} answers right"
+    leads = {
+        pointed: [_lead(new[picture], current[picture], pointed) for picture in shared]
+        for pointed in (False, True)
+    }
+    for pointed, name in ((False, "answers"), (True, "key points")):
+        our_right, their_right, of = (sum(one[at] for one in leads[pointed]) for at in range(3))
+        if of:
+            told += f", {our_right} against {their_right} of {of} {name} right"
+    behind = {pointed: sum(one[1] - one[0] for one in leads[pointed]) for pointed in leads}
+    lucky = 0.0
+    if allow_chance:
+        lucky = len(shared) * _standard_error([float(one[0] - one[1]) for one in leads[True]])
     # Sums of the same whole numbers divide alike: equal counts compare equal.
-    if ours >= theirs - chance and our_right >= their_right:
+    if ours >= theirs - chance and behind[False] <= 0 and behind[True] <= lucky:
         return Verdict(True, ours, theirs, len(shared), f"Not worse: {told}.")
     return Verdict(False, ours, theirs, len(shared), f"Worse than the current one: {told}.")
+
+
+def _lead(new: Counts, current: Counts, pointed: bool) -> tuple[int, int, int]:
+    """Right answers of both, and how many both have: of key points, or of all else."""
+    both = [
+        (right, current.answers[name])
+        for name, right in new.answers.items()
+        if name in current.answers and name.startswith(_KEY_POINT) is pointed
+    ]
+    return sum(one for one, _ in both), sum(one for _, one in both), len(both)
 
 
 def _standard_error(differences: Sequence[float]) -> float:

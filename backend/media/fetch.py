@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,11 +21,11 @@ from backend.errors import (
     LabelStudioUnreachable,
     MediaForbidden,
     MediaMissing,
-    MediaTooLarge,
     MediaUnreachable,
     MediaUnreadable,
 )
 from backend.media.address import Source, locate, origin_of, shown
+from backend.media.body import body_of
 from backend.media.guard import Guard, GuardedTransport, Resolver, before, resolve_host
 from backend.media.header import sniff
 from backend.media.local import local_file, read_local
@@ -41,7 +40,6 @@ LONGEST_PAUSE_S = 5.0
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _PASSING_STATUS = frozenset((429, 502, 503, 504))
-_CHUNK_BYTES = 64 * 1024
 _ORIGINS_KEPT = 4  # Label Studio, a cloud store, a few more
 
 T = TypeVar("T")
@@ -342,7 +340,7 @@ class MediaFetcher:
         return take.read(response, url)
 
     def _picture(self, response: httpx.Response, url: str) -> bytes:
-        chunks = _body(response, url, self._settings.media_bytes, "MAX_MEDIA_BYTES")
+        chunks = body_of(response, url, self._settings.media_bytes, "MAX_MEDIA_BYTES")
         content = b"".join(chunks)
         if sniff(content) is None and "html" in response.headers.get("content-type", "").lower():
             raise MediaUnreadable(
@@ -355,7 +353,7 @@ class MediaFetcher:
         """Writes the body; its length. What it is, is looked at where it is opened."""
         sink.restart()
         limit = self._settings.video_bytes
-        return sum(sink.write(chunk) for chunk in _body(response, url, limit, "MAX_VIDEO_BYTES"))
+        return sum(sink.write(chunk) for chunk in body_of(response, url, limit, "MAX_VIDEO_BYTES"))
 
     def _refused(self, status: int, url: str, is_label_studio: bool) -> NoReturn:
         if not is_label_studio:
@@ -372,56 +370,6 @@ class MediaFetcher:
                 "add the user to the project's organisation."
             )
         raise MediaForbidden(f"{shown(url)} is refused with HTTP {status}.", remedy)
-
-
-def _inflater(encoding: str, url: str) -> Callable[[bytes, int], bytes] | None:
-    """Unpacks a chunk to at most so many bytes; None where nothing is packed.
-
-    Some stores answer packed although identity was asked for. httpx would unpack a chunk
-    whole, several layers deep, before its size could be looked at.
-    """
-    name = encoding.strip().lower()
-    if name in ("", "identity"):
-        return None
-    if name not in ("gzip", "x-gzip", "deflate"):
-        raise MediaUnreadable(
-            f"{shown(url)} is sent with Content-Encoding {encoding[:40]!r}.",
-            "Have the server send the file as it is.",
-        )
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
-
-    def inflate(chunk: bytes, room: int) -> bytes:
-        try:
-            return unpacker.decompress(chunk, room)
-        except zlib.error:
-            raise MediaUnreadable(
-                f"{shown(url)} announces Content-Encoding {name} and is not packed so.",
-                "Have the server send the file as it is.",
-            ) from None
-
-    return inflate
-
-
-def _body(response: httpx.Response, url: str, limit: int, setting: str) -> Iterator[bytes]:
-    """The body, unpacked, in chunks. setting: which bounds it. Raises: MediaTooLarge."""
-    announced = response.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(url, limit, setting)
-    inflate = _inflater(response.headers.get("content-encoding", ""), url)
-    taken = 0
-    for packed in response.iter_raw(_CHUNK_BYTES):
-        # One byte beyond the limit is enough to know, however much a bomb would unpack to.
-        chunk = inflate(packed, limit + 1 - taken) if inflate else packed
-        taken += len(chunk)
-        if taken > limit:
-            raise _too_large(url, limit, setting)
-        yield chunk
-
-
-def _too_large(url: str, limit: int, setting: str) -> MediaTooLarge:
-    return MediaTooLarge(
-        f"{shown(url)} has more than {limit} bytes.", f"Make the file smaller, or raise {setting}."
-    )
 
 
 def _missing_remedy(url: str) -> str:

@@ -12,6 +12,9 @@ import redis
 from backend.store import keys
 
 _PLAN = "plan"
+_TAKER, _DONE, _LOOKS = "taker", "done", "looks"
+"""Kinds of fields, each with the number of a part behind a colon."""
+
 _KEEP_S = 24 * 3600
 """For what a job that was given up for good leaves behind."""
 
@@ -35,12 +38,10 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class FilmState:
-    """takers: job by part. outcomes: by part, of those that are done. looks: frames looked at
-    so far, by part.
-    """
+    """takers: job by part. done: parts that are. looks: frames looked at so far, by part."""
 
     takers: Mapping[int, str]
-    outcomes: Mapping[int, Any]
+    done: frozenset[int]
     looks: Mapping[int, int]
 
 
@@ -67,23 +68,31 @@ class FilmBoard:
         return list(json.loads(found)) if found else []
 
     def state(self) -> FilmState:
-        """How far all is; one round trip."""
-        found: Any = self._redis.hgetall(self._key)
-        kinds: dict[str, dict[int, bytes]] = {"taker": {}, "done": {}, "looks": {}}
-        for field, value in found.items():
-            kind, _, number = field.decode().partition(":")
-            if number:
-                kinds[kind][int(number)] = value
+        """How far all is; two round trips, whatever was found."""
+        names: Any = self._redis.hkeys(self._key)
+        placed = [_place(name) for name in names]
+        done = frozenset(part for kind, part in placed if kind == _DONE)
+        asked = [one for one in placed if one[0] in (_TAKER, _LOOKS)]
+        fields = [f"{kind}:{part}" for kind, part in asked]
+        found: Any = self._redis.hmget(self._key, fields) if fields else []
+        told = {one: value for one, value in zip(asked, found, strict=True) if value is not None}
         return FilmState(
-            {part: value.decode() for part, value in kinds["taker"].items()},
-            {part: json.loads(value) for part, value in kinds["done"].items()},
-            {part: int(value) for part, value in kinds["looks"].items()},
+            {part: value.decode() for (kind, part), value in told.items() if kind == _TAKER},
+            done,
+            {part: int(value) for (kind, part), value in told.items() if kind == _LOOKS},
         )
+
+    def outcomes(self, count: int) -> list[Any]:
+        """What came of so many parts, all of which are done."""
+        found: Any = self._redis.hmget(self._key, [f"{_DONE}:{part}" for part in range(count)])
+        return [json.loads(value) for value in found]
 
     def take(self, part: int, job_id: str, instead_of: str) -> bool:
         """Take a part, from a job that does it no longer or ("") from nobody."""
         return bool(
-            self._redis.eval(_TAKE, 1, self._key, f"taker:{part}", job_id, instead_of, self._plan)
+            self._redis.eval(
+                _TAKE, 1, self._key, f"{_TAKER}:{part}", job_id, instead_of, self._plan
+            )
         )
 
     def give_back(self, part: int, job_id: str) -> None:
@@ -92,11 +101,11 @@ class FilmBoard:
 
     def done(self, part: int, outcome: Any) -> None:
         """Leave what came of a part, as JSON."""
-        self._set(f"done:{part}", json.dumps(outcome))
+        self._set(f"{_DONE}:{part}", json.dumps(outcome))
 
     def looked(self, part: int, count: int) -> None:
         """Tell how many frames of a part have been looked at."""
-        self._set(f"looks:{part}", str(count))
+        self._set(f"{_LOOKS}:{part}", str(count))
 
     def forget(self) -> None:
         """The video needs no more work."""
@@ -108,3 +117,8 @@ class FilmBoard:
 
     def _set(self, field: str, value: str) -> None:
         self._redis.eval(_SET_IF_PLANNED, 1, self._key, field, value, self._plan)
+
+
+def _place(name: bytes) -> tuple[str, int]:
+    kind, _, part = name.decode().partition(":")
+    return kind, int(part) if part else -1

@@ -22,6 +22,7 @@ MASK_SIDE = 160
 """Cells along the longer side of a mask that is kept to learn from."""
 
 _CERTAIN = 0.9
+_FINER, _HALF = 4, 0.5
 _NOWHERE = np.zeros((0, 2))
 
 FormMap = Callable[[FloatArray, FloatArray, F64Array], FloatArray]
@@ -91,9 +92,10 @@ def filled(polygon_px: FloatArray, size_hw: tuple[int, int]) -> BoolArray:
     """Mask (h, w) of a polygon (N, 2) in pixels of a picture of size_hw, ``MASK_SIDE`` long."""
     scale = min(1.0, MASK_SIDE / max(size_hw))
     height, width = (max(1, round(side * scale)) for side in size_hw)
-    ratio = np.array([width / size_hw[1], height / size_hw[0]])
-    # Half a cell: OpenCV counts places from the middle of the first cell.
+    # OpenCV takes every cell that the border touches: on finer ones that is less.
+    ratio = _FINER * np.array([width / size_hw[1], height / size_hw[0]])
+    # Half a cell: it counts places from the middle of the first cell.
     places = np.round((polygon_px * ratio - 0.5) * 16).astype(np.int32)
-    mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask, [places], 1, shift=4)
-    return np.asarray(mask, np.bool_)
+    fine = np.zeros((_FINER * height, _FINER * width), np.float32)
+    cv2.fillPoly(fine, [places], 1.0, shift=4)
+    return np.asarray(cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA) > _HALF)

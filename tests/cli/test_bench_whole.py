@@ -79,3 +79,14 @@ def test_next(arguments: list[str]) -> None:
     for row in found["strategies"]:
         assert [point["accepted"] for point in row["curve"]] == [2, 5]
     assert found["goal_f1_50"] == found["strategies"][1]["curve"][-1]["f1_50"]
+
+
+@pytest.mark.slow
+def test_film() -> None:
+    plan = ["--minutes", "0.2", "--height", "180", "--way", "motion"]
+    found = measured(["film", *plan, "--backbone", "embedded", "--device", "cpu", "--json"])
+    assert found["size_hw"] == [180, 320]
+    assert found["tracks"] >= 1
+    assert found["fps"] > 0
+    assert found["growth_mb"] >= found["beyond_short_mb"]
+    assert found["idle_mb"] > 0

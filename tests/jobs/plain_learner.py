@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.domain import UNNAMED, BackboneIdentity, Boxes, Picture, U8Array
+from backend.domain import UNNAMED, BackboneIdentity, Boxes, FloatArray, Picture, U8Array
 from backend.jobs.learner import Fitted, Learner
 from backend.learning.examples import Example
 from backend.learning.pointed import Pointable
@@ -20,6 +20,7 @@ from backend.vision.backbones import Backbone
 from backend.vision.detect import DetectOptions
 from backend.vision.look import look
 from backend.vision.objects import Objects, Sight
+from backend.vision.outlines import FormMap
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ class PlainLearning:
     object: Sequence[float] | None = None
     """A box in shares of the picture that is an object on each; None: nothing is known."""
     hints: list[DetectOptions] = field(default_factory=list)
+    traced: int = 0
+    """How often cells were asked for, to cut things out of boxes."""
+    form: FormMap | None = None
+    """What every head knows of the insides of every label's boxes."""
+    taught: list[Example] = field(default_factory=list)
+    """What the last fit was given."""
 
     def learner(self) -> Learner:
         return Learner(
@@ -101,7 +108,23 @@ class PlainLearning:
             predict=predict,
             see_objects=lambda backbone: None if self.object is None else self._see(backbone),
             pointable=lambda backbone: self._point,
+            cells=self._cells,
+            form=lambda head, label: self.form,
         )
+
+    def _cells(self, features: PlainFeatures) -> FloatArray:
+        self.traced += 1
+        return self._lit()
+
+    def _lit(self) -> FloatArray:
+        """Cells that light up on the ellipse in the known object's box."""
+        cells = np.zeros((2, 24, 24), np.float32)
+        if self.object is not None:
+            x0, y0, x1, y1 = self.object
+            y, x = (np.indices((24, 24)) + 0.5) / 24
+            across, down = (2 * x - x0 - x1) / (x1 - x0), (2 * y - y0 - y1) / (y1 - y0)
+            cells[0] = across**2 + down**2 < 1
+        return cells
 
     def _see(self, backbone: Backbone) -> See:
         def see(
@@ -119,9 +142,9 @@ class PlainLearning:
         return see
 
     def _point(self, features: PlainFeatures) -> Pointable:
-        """Cells that show nothing, with the known object for a proposal."""
+        """Cells that show the known object alone, which is a proposal too."""
         head = PlainHead({} if self.object is None else {UNNAMED: self.object})
-        return Pointable(np.zeros((2, 8, 8), np.float32), predict(head, [features])[0])
+        return Pointable(self._lit(), predict(head, [features])[0])
 
     def _extract(
         self, backbone: Backbone, pictures: Sequence[Picture], *, small: bool, mirrored: bool
@@ -141,6 +164,7 @@ class PlainLearning:
     ) -> Fitted:
         self.before_fit()
         self.fits.append([example.picture for example in examples])
+        self.taught = list(examples)
         counts = {}
         for example in examples:
             others = [one for one in examples if one is not example] or list(examples)

@@ -6,11 +6,14 @@ import signal
 import time
 from typing import Any
 
+from rq import get_current_job
+
 from backend.errors import BackboneMismatch
+from backend.jobs.patience import Patience
 from backend.settings import load_settings
 from backend.store.connection import connect
 
-NAMES = ("count", "hold", "ignore_alarms", "raise_plain", "raise_retryable", "sleep")
+NAMES = ("count", "hold", "ignore_alarms", "raise_plain", "raise_retryable", "sleep", "steps")
 
 
 def count(payload: Any) -> int:
@@ -26,6 +29,16 @@ def sleep(payload: Any) -> str:
     """Takes payload seconds."""
     time.sleep(payload)
     return "slept"
+
+
+def steps(payload: Any) -> str:
+    """Takes a step of each of these lengths, each within the same time."""
+    with connect(load_settings().redis_url) as client:
+        patience = Patience(client, get_current_job())
+        for seconds in payload["seconds"]:
+            patience.renew(payload["each_s"])
+            time.sleep(seconds)
+    return "done"
 
 
 def hold(payload: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 
 from backend.domain import Failed, FloatArray, Task, iou_matrix
 from backend.errors import LabelConfigInvalid
-from backend.jobs import video
+from backend.jobs import process, video
 from backend.jobs.enqueue import PredictCall
+from backend.jobs.failed import failed_jobs, retry_failed
 from backend.jobs.process import current
 from backend.jobs.video import rates_differ
 from backend.labelstudio.labelspec import parse_label_config
@@ -25,6 +27,7 @@ from backend.labelstudio.tracks import ReadTrack, read_tracks
 from backend.store import keys
 from backend.store.counters import Counters
 from backend.store.films import FilmBoard
+from backend.video import joining
 from backend.video.follow import find_tracks
 from tests.jobs.conftest import MakeRoad, PictureServer, Road
 from tests.jobs.test_train import Team
@@ -154,7 +157,9 @@ def test_a_learned_label_is_looked_for_frame_by_frame(road: Road, tmp_path: Path
     assert iou_matrix(drawn[None], path_of(0)[None])[0, 0] > 0.9
 
 
-def test_rejected_tracks_count_on_their_key_frames(road: Road, tmp_path: Path) -> None:
+def test_rejected_tracks_count_on_their_key_frames(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     team = Team(road, config())
     address = serve(road.pictures, tmp_path, [path_of(0)] * FRAMES)
     shown = [sequence(path_of(0), 1, 21), sequence(path_of(40), 5, 21) | {"id": "wrong"}]
@@ -163,8 +168,13 @@ def test_rejected_tracks_count_on_their_key_frames(road: Road, tmp_path: Path) -
     seen: list[Any] = []
     learner = current().learner
     fit = learner.fit
-    object.__setattr__(
-        learner, "fit", lambda examples, *rest: (seen.extend(examples), fit(examples, *rest))[1]
+
+    def noted(examples: Any, *rest: Any) -> Any:
+        seen.extend(examples)
+        return fit(examples, *rest)
+
+    monkeypatch.setattr(
+        process._HOLDER, "process", replace(current(), learner=replace(learner, fit=noted))
     )
     assert team.train()["published"] is True
     rejected = {one.picture.rpartition("-")[2]: len(one.rejected_xyxy_px) for one in seen}
@@ -247,7 +257,11 @@ def test_a_cancelled_film_stops_and_is_free_again(road: Road, tmp_path: Path) ->
     asked = call_of(serve(road.pictures, tmp_path, moving()))
     ticket = road.dispatcher.begin(asked)
     (job_id,) = ticket.own_jobs
-    road.pictures.on_get = lambda path: road.connection.set(keys.cancel_flag(job_id), b"1")
+
+    def cancel(path: str) -> None:
+        road.connection.set(keys.cancel_flag(job_id), b"1")
+
+    road.pictures.on_get = cancel
     road.work()
     assert road.dispatcher.job(job_id).state == "cancelled"
     assert not list(road.connection.scan_iter(match=keys.film("*")))
@@ -262,11 +276,10 @@ def test_progress_is_told_in_frames_looked_at(
     asked = call_of(serve(road.pictures, tmp_path, moving()))
     ticket = road.dispatcher.begin(asked)
     told: list[Mapping[str, int]] = []
-    join = video.join
 
     def joined(*arguments: Any) -> Any:
         told.append(road.dispatcher.job(ticket.own_jobs[0]).progress)
-        return join(*arguments)
+        return joining.join(*arguments)
 
     monkeypatch.setattr(video, "join", joined)
     road.work()
@@ -290,6 +303,57 @@ def test_each_part_has_its_time(
         assert "JOB_TIMEOUT=1" in why_not(road, asked).reason
     else:
         assert predicted(road, asked)["result"], "three parts, longer together than JOB_TIMEOUT"
+
+
+def test_pictures_and_several_label_groups_beside_a_video(road: Road, tmp_path: Path) -> None:
+    label_config = config().replace(
+        "</View>",
+        """<Labels name="more" toName="video" model_looks_fps="2"><Label value="Other"/></Labels>
+        <Image name="image" value="$image"/>
+        <RectangleLabels name="part" toName="image"><Label value="Part"/></RectangleLabels></View>
+        """,
+    )
+    address = serve(road.pictures, tmp_path, moving())
+    (picture,) = road.pictures.add(1)
+    data = {"video": address, "image": picture}
+    asked = PredictCall("1", label_config, (Task(1, data), Task(2, data | {"image": address})))
+    good, bad = road.predict(asked)
+    prediction = checked(good, asked)
+    found = {(one["from_name"], *one["value"].get("labels", ())) for one in prediction["result"]}
+    assert {("box", "Thing"), ("box", "Other"), ("part",)} == found
+    assert bad is None, "a film is no picture"
+
+
+def test_a_task_is_looked_at_once_for_two_calls(road: Road, tmp_path: Path) -> None:
+    asked = call_of(serve(road.pictures, tmp_path, moving()))
+    tickets = [road.dispatcher.begin(asked) for _ in range(2)]
+    road.work()
+    replies = [road.dispatcher.finish(one) for one in tickets]
+    assert replies[0] == replies[1] != [None]
+    assert Counters(road.connection).read()["pictures", ()] == 12
+
+
+def test_each_video_is_a_job_of_its_own(road: Road, tmp_path: Path) -> None:
+    addresses = [serve(road.pictures, tmp_path, moving(20)) for _ in range(3)]
+    tasks = tuple(Task(at, {"video": one}) for at, one in enumerate(addresses, 1))
+    ticket = road.dispatcher.begin(PredictCall("1", config(), tasks, "bulk"))
+    assert len(ticket.own_jobs) == 3
+    assert road.waiting("bulk") == 3
+
+
+def test_a_film_that_failed_is_tried_again_by_hand(road: Road, tmp_path: Path) -> None:
+    address = serve(road.pictures, tmp_path, moving())
+    film = road.pictures.pictures.pop("/0.mp4")
+    asked = call_of(address)
+    assert why_not(road, asked).code == "media_missing"
+    (failed,) = failed_jobs(road.connection)
+    assert (failed.kind, failed.tasks, failed.task_ids) == ("predict", 1, (1,))
+    road.pictures.pictures["/0.mp4"] = film
+    assert retry_failed(road.connection, failed.id)
+    road.work()
+    ticket = road.dispatcher.begin(asked)
+    assert checked(road.dispatcher.finish(ticket)[0], asked)["result"]
+    assert failed_jobs(road.connection) == []
 
 
 def test_unknown_ways_and_rates_are_refused_at_setup(road: Road) -> None:
@@ -341,7 +405,7 @@ def test_two_workers_share_a_film_and_one_is_killed(
         (key,) = list(whole.connection.scan_iter(match=keys.film("*"))) or [b""]
         board = FilmBoard(whole.connection, key.decode().removeprefix(keys.film("")))
         state = board.state()
-        return [job for at, job in state.takers.items() if job and at not in state.outcomes]
+        return [job for at, job in state.takers.items() if job and at not in state.done]
 
     def found(reply: Any) -> list[Any]:
         ((result,),) = [answered(reply)]

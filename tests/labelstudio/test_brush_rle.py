@@ -28,8 +28,7 @@ VECTORS: dict[str, tuple[Any, list[int]]] = {
     ),
     "checkers": (
         CHECKERS,
-        [0, 0, 0, 48, 57, 27, 252, 96, 17, 255, 198, 1, 63, 252, 96, 17, 255, 206, 1, 31, 252]
-        + [96, 17, 255, 128],
+        list(bytes.fromhex("00000030391bfc6011ffc6013ffc6011ffce011ffc6011ff80")),
     ),
     "long runs": (HALF, [0, 0, 1, 64, 57, 27, 254, 79, 0, 221, 255, 224]),
 }

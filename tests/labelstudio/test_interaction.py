@@ -10,10 +10,12 @@ import pytest
 from backend.domain import UNNAMED
 from backend.errors import LabelConfigInvalid, RequestError
 from backend.labelstudio.interaction import (
+    MOST_EARLIER,
     MOST_MARKS,
     Interaction,
     Mark,
     asked_context,
+    drawn_already,
     read_interaction,
 )
 from backend.labelstudio.labelspec import LabelSpec, parse_label_config
@@ -228,3 +230,80 @@ def test_smart_points_are_read_and_change_no_prediction() -> None:
     assert [control.kind for control in by_hand.controls] == ["keypointlabels", "rectanglelabels"]
     with pytest.raises(LabelConfigInvalid):
         spec_of(POINTS)  # nothing could take an answer
+
+
+# ---- what is drawn already
+
+
+def draft(at: str, *regions: Any) -> dict[str, Any]:
+    return {"updated_at": at, "result": list(regions)}
+
+
+ANNOTATION = {"result": [rectangle(id="a")], "was_cancelled": False}
+
+
+@pytest.mark.parametrize(
+    ("drafts", "annotations", "ids"),
+    [
+        pytest.param(None, None, [], id="nothing is told"),
+        pytest.param("x", {"result": 5}, [], id="something else"),
+        pytest.param([draft("2026-01-01", rectangle(id="d"))], [ANNOTATION], ["d"], id="a draft"),
+        pytest.param(
+            [draft("2026-01-02", rectangle(id="new")), draft("2026-01-01", rectangle(id="old"))],
+            [],
+            ["new"],
+            id="the newest draft",
+        ),
+        pytest.param([draft("2026-01-01")], [ANNOTATION], [], id="an empty draft"),
+        pytest.param([], [ANNOTATION], ["a"], id="the only annotation"),
+        pytest.param([], [ANNOTATION, ANNOTATION], [], id="whose they are is not told"),
+        pytest.param([], [ANNOTATION, ANNOTATION | {"was_cancelled": True}], ["a"], id="a skip"),
+        pytest.param([], [5, {"result": "x"}], [], id="illegible"),
+    ],
+)
+def test_what_the_annotator_has_drawn(drafts: Any, annotations: Any, ids: list[str]) -> None:
+    assert [one["id"] for one in drawn_already(drafts, annotations)] == ids
+
+
+def test_of_many_regions_the_last_ones_count() -> None:
+    many = [rectangle(id=str(at)) for at in range(MOST_EARLIER + 5)]
+    kept = drawn_already([draft("2026-01-01", *many)], [])
+    assert [one["id"] for one in kept] == [str(at) for at in range(5, MOST_EARLIER + 5)]
+
+
+def test_earlier_regions_are_hulls_on_the_marked_picture() -> None:
+    outline = (
+        '<PolygonLabels name="pl" toName="img"><Label value="Car"/></PolygonLabels>'
+        '<Image name="img2" value="$other"/>'
+        '<RectangleLabels name="else" toName="img2"><Label value="Car"/></RectangleLabels>'
+    )
+    points = {"points": [[10, 10], [20, 10], [10, 30]], "polygonlabels": ["Car"]}
+    polygon = rectangle(id="p", from_name="pl", type="polygonlabels", value=points)
+    half: dict[str, Any] = {"original_width": 320, "original_height": 240}
+    earlier = [
+        polygon,
+        polygon,  # painted twice is one hull
+        rectangle(id="small", **half),
+        rectangle(id="LJuW"),  # the mark itself
+        rectangle(id="other", from_name="else", to_name="img2"),
+        "text",
+        point(id="another click"),
+    ]
+    asked = {"result": [point()], "earlier": earlier}
+    found = read_interaction(asked, spec_of(POINTS, BOXES, outline), DATA)
+    assert found is not None
+    hulls = [(64.0, 48.0, 128.0, 144.0), (160.0, 240.0, 480.0, 360.0)]
+    assert [pytest.approx(one) for one in hulls] == list(found.earlier)
+    assert Interaction.from_json(json.loads(json.dumps(found.to_json()))) == found
+    without = found.to_json()
+    del without["earlier"]  # of a server of an earlier release
+    assert Interaction.from_json(without).earlier == ()
+
+
+def test_key_points_take_no_answer() -> None:
+    parts = '<KeyPointLabels name="part" toName="img"><Label value="Car"/></KeyPointLabels>'
+    found = read(point(), spec=spec_of(POINTS, parts, BOXES))
+    assert found is not None
+    assert found.control == "rl"
+    with pytest.raises(LabelConfigInvalid, match="no control takes its boxes"):
+        read(point(), spec=spec_of(POINTS, parts))

@@ -21,6 +21,10 @@ KINDS = {
     "tight_boxes.xml": ["rectanglelabels"],
     "several_pictures.xml": ["rectanglelabels", "choices"],
     "point_and_refine.xml": ["rectanglelabels"],
+    "polygons.xml": ["polygonlabels"],
+    "brush.xml": ["brushlabels"],
+    "ellipses.xml": ["ellipselabels"],
+    "video.xml": ["videorectangle+labels"],
     "pose.xml": ["keypointlabels"],
 }
 

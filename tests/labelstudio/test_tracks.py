@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -146,3 +147,19 @@ def test_labels_of_two_groups_share_a_video() -> None:
     assert track.control == "more"
     prediction = {"result": [region], "score": 0.5, "model_version": "v"}
     assert check_prediction(prediction, spec, DATA) == []
+
+
+@pytest.mark.real
+def test_label_studio_takes_them(ask_sdk: Callable[[str, Any], Any]) -> None:
+    code = (
+        "from label_studio_sdk.label_interface import LabelInterface\n"
+        "answer = [LabelInterface(config).validate_prediction(one, return_errors=True)"
+        " for config, one in data]"
+    )
+    found = [
+        built(FoundTrack("Car", 0.75, PATH)),
+        built(FoundTrack(UNNAMED, 0.75, PATH)),
+        built(FoundTrack("Dog", 0.5, PATH[:1]), FoundTrack("Dog", 0.5, PATH[1:])),
+        built(),
+    ]
+    assert ask_sdk(code, [[CONFIG, one] for one in found]) == [[]] * len(found)

@@ -100,11 +100,16 @@ def test_an_empty_ledger(ledger: Ledger) -> None:
 def test_what_is_kept_of_an_annotation(ledger: Ledger) -> None:
     brush = {"id": "b", "type": "brushlabels", "value": {"rle": [1] * 1000}}
     snapshot = {"id": 9, "model_version": "v", "result": [region(region_id="p")]}
-    event = saved(7, 5, [region(), choice("x"), brush], parent_prediction=9, prediction=snapshot)
+    text = {"id": "t", "type": "textarea", "value": {"text": ["a word"]}}
+    event = saved(
+        7, 5, [region(), choice("x"), brush, text], parent_prediction=9, prediction=snapshot
+    )
     (entry,) = told(ledger, event)
     assert (entry.annotation_id, entry.task_id, entry.annotator) == (7, 1, 7)
     assert entry.data == {"image": "/1.png"}
-    assert [one["type"] for one in entry.result] == ["rectanglelabels", "choices"]
+    kinds = ["rectanglelabels", "choices", "brushlabels"]
+    assert [one["type"] for one in entry.result] == kinds
+    assert entry.result[2]["value"] == brush["value"]
     assert entry.lead_time_s == 2.5
     assert entry.updated_us == updated_us("2026-01-01T00:00:05Z") == 1767225605_000_000
     assert entry.shown is not None

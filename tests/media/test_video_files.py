@@ -118,7 +118,10 @@ def test_a_local_file_stays_in_its_place(make: Make, tmp_path: Path) -> None:
 
 def test_the_longest_unused_goes_first_but_not_from_under_a_reader(tmp_path: Path) -> None:
     folder = FetchedVideos(tmp_path, 250)
-    fetch = lambda sink: sink.write(b"x" * 100)  # noqa: E731
+
+    def fetch(sink: Sink) -> None:
+        sink.write(b"x" * 100)
+
     with folder.lent("read", fetch) as read:
         for name in ("old", "older"):
             with folder.lent(name, fetch) as other:
@@ -134,7 +137,11 @@ def test_the_longest_unused_goes_first_but_not_from_under_a_reader(tmp_path: Pat
 
 def test_a_full_disk_keeps_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
-    lent = FetchedVideos(tmp_path, 100).lent("a", lambda sink: sink.write(b"x"))
+
+    def fetch(sink: Sink) -> None:
+        sink.write(b"x")
+
+    lent = FetchedVideos(tmp_path, 100).lent("a", fetch)
     with pytest.raises(MediaTooLarge, match="VIDEO_CACHE_BYTES"):
         lent.__enter__()
     assert not list(tmp_path.glob("*-*"))

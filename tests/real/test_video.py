@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
+from backend.cli.demo import template_text
 from backend.domain import FloatArray, iou_matrix
 from backend.evaluation.backend_process import BackendProcess
 from backend.evaluation.labelstudio_server import LabelStudioServer
@@ -105,7 +106,8 @@ def test_an_accepted_track_is_learned_and_the_other_film_predicted_anew(
 ) -> None:
     first, second = film.task_ids
     before = _prediction(user, film, first)
-    user.annotate(first, before["result"], parent_prediction=int(before["id"]), lead_time_s=5.0)
+    corrected = [_corrected(before["result"][0])]
+    user.annotate(first, corrected, parent_prediction=int(before["id"]), lead_time_s=5.0)
     version = str(before["model_version"])
 
     def newer() -> list[Mapping[str, Any]]:
@@ -128,7 +130,7 @@ def test_a_film_of_the_wild_is_predicted_and_seen(
     path = DATA / "video" / "opossum" / "opossum.mp4"
     if not path.exists():
         pytest.skip("There is no film beside this repository.")
-    config = CONFIG.replace('value="Thing"', 'value="Animal"')
+    config = template_text("video")
     project_id = user.create_project("A film of the wild", config)
     user.upload(project_id, [path])
     user.connect_backend(project_id, learning_backend.url)
@@ -150,6 +152,21 @@ def _prediction(user: LabelStudioUser, film: Film, task_id: int) -> Mapping[str,
     """The first one of a task."""
     found = [one for one in user.predictions(film.project_id) if int(one["task"]) == task_id]
     return min(found, key=lambda one: int(one["id"]))
+
+
+def _corrected(region: Mapping[str, Any]) -> dict[str, Any]:
+    """The region as a person sends it who has set the true box on every eighth frame."""
+    height, width = HW
+    sequence = []
+    for frame in range(1, FRAMES + 1, 8):
+        x0, y0, x1, y1 = (float(edge) for edge in path_of(frame - 1))
+        place = {"x": x0 / width, "y": y0 / height}
+        sides = {"width": (x1 - x0) / width, "height": (y1 - y0) / height}
+        percent = {name: 100 * share for name, share in (place | sides).items()}
+        told = {"frame": frame, "time": frame / FPS, "enabled": True, "rotation": 0}
+        sequence.append(told | percent)
+    value = {**region["value"], "sequence": sequence}
+    return {**region, "value": value, "origin": "prediction-changed"}
 
 
 def _go_to(page: Page, frame: int) -> None:

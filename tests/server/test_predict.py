@@ -273,6 +273,18 @@ def test_a_context_asks_for_one_object(client: httpx.Client, connection: redis.R
     assert task.interaction["marks"] == [[320.0, 240.0, 320.0, 240.0, True]]
 
 
+def test_what_the_draft_holds_goes_along(client: httpx.Client, connection: redis.Redis) -> None:
+    value = {"x": 10, "y": 10, "width": 20, "height": 20, "rectanglelabels": ["Raccoon"]}
+    drawn = {**CLICK, "id": "d", "from_name": "label", "type": "rectanglelabels", "value": value}
+    body = _pointed({"result": [CLICK]})
+    body["tasks"][0]["drafts"] = [{"result": [drawn], "updated_at": "2026-01-01"}]
+    client.post("/predict", json=body)
+    (carrier,) = _queued(connection, "interactive")
+    (task,) = carrier.tasks
+    assert task.interaction is not None
+    assert task.interaction["earlier"] == [[64.0, 48.0, 192.0, 144.0]]
+
+
 @pytest.mark.parametrize("context", [None, {}], ids=str)
 def test_without_a_context_the_task_is_predicted(
     client: httpx.Client, connection: redis.Redis, context: Any

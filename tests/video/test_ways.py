@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from backend.domain import UNNAMED, Boxes, FloatArray, Picture, iou_matrix
 from backend.errors import UnknownName
 from backend.video import WAYS
 from backend.video.classifiers import ARCHITECTURES, CLIP_FRAMES, VideoClassifier
-from backend.video.frames import Frame
+from backend.video.follow import find_tracks
+from backend.video.frames import Frame, read_clip
 from backend.video.motion import movement
 from backend.video.video_cam import happenings
 from backend.video.ways import Question, Seen
 from backend.vision.detect import LabelQuery
-from tests.video.drawn import FPS, HW, clip, grey, path_of, picture
+from tests.video.drawn import FPS, HW, clip, grey, path_of, picture, write_film
 
 
 def film(boxes: Sequence[FloatArray | None], every: int) -> Iterator[Frame]:
@@ -164,3 +166,19 @@ def test_video_cam_draws_boxes_on_the_frames_it_saw() -> None:
     middle = (late[0].xyxy_px[:2] + late[0].xyxy_px[2:]) / 2
     # The clip is 240 x 180; the thing lies at 11/16 and 5/16 of it.
     assert middle == pytest.approx([165, 56], abs=25)
+
+
+@pytest.mark.parametrize("first", [0, 20])
+def test_a_part_looks_at_its_first_frame_by_the_one_before(tmp_path: Path, first: int) -> None:
+    path = write_film(tmp_path / "film.mp4", [path_of(at) for at in range(45)])
+    found = read_clip(path, max_pixels=10**6)
+    seen: list[int] = []
+
+    def note(frame: Frame) -> None:
+        if frame.rgb_u8 is not None:
+            seen.append(frame.number)
+
+    way = WAYS.get("motion")
+    (track,) = find_tracks(path, found, way, question(None, "car"), first=first, on_frame=note)
+    assert seen == list(range(first, 45, 5))
+    assert track.stretches[0][0].frame == (5 if first == 0 else first)

@@ -178,3 +178,46 @@ def test_a_picture_decoded_smaller_gives_boxes_of_the_original() -> None:
     assert found.box.size_hw == (240, 320)
     assert overlap(found.box, twice) > 0.95
     assert found.mask_hw.shape == (120, 160)
+
+
+def test_what_is_drawn_already_is_another_object() -> None:
+    """Two discs alike that touch: a click on the right one takes both unless the left is taken."""
+    left, right = (20.0, 40.0, 70.0, 80.0), (70.0, 40.0, 120.0, 80.0)
+    picture = drawn_picture(box=(20, 40, 120, 80))
+    cells, click = cells_of((20.0, 40.0, 120.0, 80.0)), Anchor((100.0, 60.0, 100.0, 60.0))
+    both = refine(picture, cells, [click])
+    one = refine(picture, cells, [click], None, np.array([left], np.float32))
+    assert both is not None
+    assert one is not None
+    assert overlap(both.box, (20.0, 40.0, 120.0, 80.0)) > 0.7
+    assert overlap(one.box, right) > 0.6
+    assert overlap(one.box, left) < 0.15
+
+
+def test_what_is_drawn_already_may_be_what_is_meant() -> None:
+    picture, cells = drawn_picture(), cells_of(OBJECT)
+    taken = np.array([OBJECT], np.float32)
+    for mark in (Anchor((80, 60, 80, 60)), Anchor((48, 32, 108, 92))):
+        free = refine(picture, cells, [mark])
+        again = refine(picture, cells, [mark], None, taken)
+        assert free is not None
+        assert again is not None
+        assert again.box.xyxy_px.tolist() == free.box.xyxy_px.tolist()
+
+
+def test_proposals_that_are_drawn_already_draw_nothing() -> None:
+    """A proposal half-way between the rectangle and what is taken, near either."""
+    picture = as_picture(np.full((100, 100, 3), 90, np.uint8))
+    flat = np.zeros((2, GRID, GRID), np.float32)
+    taken = np.array([[30, 20, 80, 60]], np.float32)
+    known = Boxes(
+        np.array([[20, 20, 70, 60]], np.float32), np.ones(1, np.float32), ("",), (100, 100)
+    )
+    mark = Anchor((10.0, 20.0, 60.0, 60.0))
+    drawn, alone = (refine(picture, flat, [mark], one, taken) for one in (known, None))
+    untaken = refine(picture, flat, [mark], known)
+    assert drawn is not None
+    assert alone is not None
+    assert untaken is not None
+    assert drawn.box.xyxy_px.tolist() == alone.box.xyxy_px.tolist()
+    np.testing.assert_allclose(untaken.box.xyxy_px[0], (15, 20, 65, 60), atol=1e-3)
