@@ -22,6 +22,9 @@ def command(
     annotators: int = typer.Option(50, min=1, help="People who open one task after the other."),
     seconds: float = typer.Option(60.0, min=0.1, help="How long they do."),
     pause: float = typer.Option(0.0, min=0.0, help="Seconds that each looks at a prediction."),
+    clicks: int = typer.Option(
+        0, min=0, help="Clicks with a smart tool on each opened task, one after the other."
+    ),
     workers: int | None = typer.Option(None, min=1, help="As WORKERS; else what `up` would run."),
     method: str = measuring.METHOD,
     backbone_name: str = measuring.BACKBONE,
@@ -33,14 +36,15 @@ def command(
 
     Each posts one task that nobody has asked for yet to /predict, waits for its prediction
     and posts the next one. An error is any answer without a prediction. forward_images_s: the
-    bare forward pass on one worker's threads, the limit of each worker.
+    bare forward pass on one worker's threads, the limit of each worker. click: of the answers to
+    clicks on a task that was just opened.
 
     Example: python -m backend bench latency --weights FILE --annotators 50 --seconds 60 --json
     """
     saliency.get(method)
     subject = Subject.of(backbone_name, weights, device, 1)
     files = jpeg_files(data, measuring.DISTINCT)
-    load = Load(annotators, seconds, pause, method)
+    load = Load(annotators, seconds, pause, method, clicks)
     with TemporaryDirectory(prefix="bench-") as folder, measuring.steps(_STEPS) as bar:
         settings = measured_settings(subject, Path(folder))
         if workers is not None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import numpy as np
@@ -15,11 +16,14 @@ from backend.evaluation import tuned_ways
 from backend.evaluation.figures import Figures
 from backend.evaluation.own_process import own_process
 from backend.evaluation.picture_server import PictureServer
-from backend.evaluation.served_backend import REPLY_S, ServedBackend, label_config
+from backend.evaluation.served_backend import LABEL, REPLY_S, ServedBackend, label_config
 from backend.evaluation.speed_pictures import marked
 from backend.evaluation.subject import Subject
 from backend.jobs.slots import Slot, slot_environment
 from backend.settings import Settings
+
+POINTER = "point"
+"""Name of the smart tool."""
 
 WARM_TASKS = 32
 """Of a first call that is not counted, for each worker."""
@@ -35,19 +39,25 @@ class Load:
     """annotators: who each open one task after the other. seconds: how long.
 
     pause_s: between a prediction and the next task, 0 for people who never look at one.
+    clicks: on each opened task, with a smart tool.
     """
 
     annotators: int = 50
     seconds: float = 60.0
     pause_s: float = 0.0
     method: str = "cam"
+    clicks: int = 0
 
 
 @dataclass
 class Heard:
-    """What annotators got. waits_ms: of each answered call. errors: what went wrong, in words."""
+    """What annotators got. waits_ms: of each task that was opened. clicks_ms: of each click.
+
+    errors: what went wrong, in words.
+    """
 
     waits_ms: list[float] = field(default_factory=list)
+    clicks_ms: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
@@ -75,7 +85,7 @@ def measure_latency(
         about = tuned.submit(tuned_ways.describe, subject).result()
         settings = settings.model_copy(update={"allowed_hosts": (pictures.host,)})
         backend = stack.enter_context(ServedBackend(settings, slots))
-        config = label_config(load.method)
+        config = label_config(load.method, pointer=POINTER)
         say("a first call")
         warm = pictures.addresses("warm", WARM_TASKS * len(slots))
         backend.predict([{"id": 1, "data": {"image": one}} for one in warm], config)
@@ -85,12 +95,14 @@ def measure_latency(
         took_s = time.perf_counter() - begun_s
     waits_ms = heard.waits_ms or [float("nan")]
     values: dict[str, float | None] = {
-        "requests": float(len(heard.waits_ms) + len(heard.errors)),
+        "requests": float(len(heard.waits_ms) + len(heard.clicks_ms) + len(heard.errors)),
         "errors": float(len(heard.errors)),
         "requests_s": len(heard.waits_ms) / took_s,
         "forward_images_s": len(own) / taken.seconds,
         **{f"p{share}_ms": float(np.percentile(waits_ms, share)) for share in (50, 95, 99)},
     }
+    if heard.clicks_ms:
+        values |= {f"click_p{p}_ms": float(np.percentile(heard.clicks_ms, p)) for p in (50, 95)}
     heading = (
         f"{subject.backbone} at {about['side_px']} px, {about['runtime']}, {load.method}; "
         f"{len(slots)} workers, {load.annotators} annotators for {load.seconds:g} s"
@@ -103,6 +115,7 @@ def measure_latency(
         "annotators": load.annotators,
         "seconds": load.seconds,
         "pause_s": load.pause_s,
+        "clicks": load.clicks,
         "error_examples": sorted(set(heard.errors))[:3],
     }
     return Figures(values, about, heading)
@@ -115,24 +128,45 @@ async def _annotate(url: str, addresses: Iterator[str], config: str, load: Load)
         base_url=url, timeout=REPLY_S, trust_env=False, limits=limits
     ) as client:
 
-        async def annotator() -> None:
-            while time.perf_counter() < until_s:
-                begun_s = time.perf_counter()
-                error = await _open_task(client, next(addresses), config)
-                if error is None:
-                    heard.waits_ms.append((time.perf_counter() - begun_s) * 1000)
-                else:
-                    heard.errors.append(error)
-                await asyncio.sleep(load.pause_s)
+        async def asked(body: dict[str, Any], waits_ms: list[float]) -> None:
+            begun_s = time.perf_counter()
+            error = await _error_of(client, body)
+            if error is None:
+                waits_ms.append((time.perf_counter() - begun_s) * 1000)
+            else:
+                heard.errors.append(error)
+            await asyncio.sleep(load.pause_s)
 
-        await asyncio.gather(*(annotator() for _ in range(load.annotators)))
+        async def annotator(number: int) -> None:
+            places = np.random.default_rng(number)
+            while time.perf_counter() < until_s:
+                task = {"id": 1, "data": {"image": next(addresses)}}
+                body = {"tasks": [task], "project": "1", "label_config": config}
+                await asked(body, heard.waits_ms)
+                for _ in range(load.clicks):
+                    await asked(body | {"params": _click(places)}, heard.clicks_ms)
+
+        await asyncio.gather(*(annotator(number) for number in range(load.annotators)))
     return heard
 
 
-async def _open_task(client: httpx.AsyncClient, address: str, config: str) -> str | None:
+def _click(places: np.random.Generator) -> dict[str, Any]:
+    """Parameters of a call that points somewhere in the middle of the picture."""
+    x, y = places.uniform(25, 75, 2).tolist()
+    region = {
+        "type": "keypointlabels",
+        "from_name": POINTER,
+        "to_name": "image",
+        "original_width": 1000,
+        "original_height": 1000,
+        "is_positive": True,
+        "value": {"x": x, "y": y, "width": 1, "keypointlabels": [LABEL]},
+    }
+    return {"context": {"result": [region]}}
+
+
+async def _error_of(client: httpx.AsyncClient, body: dict[str, Any]) -> str | None:
     """What went wrong, None where a prediction came."""
-    task = {"id": 1, "data": {"image": address}}
-    body = {"tasks": [task], "project": "1", "label_config": config}
     try:
         reply = await client.post("/predict", json=body)
     except httpx.HTTPError as error:

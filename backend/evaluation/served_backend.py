@@ -30,10 +30,12 @@ LABEL = "Thing"
 """A label that names no class, so that whatever is there gets a box."""
 
 
-def label_config(method: str) -> str:
-    """Boxes of one label, found by a saliency method."""
+def label_config(method: str, pointer: str = "") -> str:
+    """Boxes of one label, found by a saliency method. pointer: name of a smart tool, if any."""
+    smart = f'<KeyPointLabels name="{pointer}" toName="image" smart="true">'
+    tool = f'{smart}<Label value="{LABEL}"/></KeyPointLabels>' if pointer else ""
     return (
-        '<View><Image name="image" value="$image"/>'
+        f'<View><Image name="image" value="$image"/>{tool}'
         f'<RectangleLabels name="label" toName="image" model_saliency="{method}">'
         f'<Label value="{LABEL}"/></RectangleLabels></View>'
     )

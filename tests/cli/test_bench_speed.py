@@ -60,12 +60,15 @@ def test_overhead() -> None:
 
 
 def test_latency() -> None:
-    found = measured("latency", "--annotators", "3", "--seconds", "1", "--workers", "2")
+    found = measured(
+        "latency", *("--annotators", "3", "--seconds", "1", "--workers", "2", "--clicks", "1")
+    )
     assert found["errors"] == 0
     assert found["error_examples"] == []
     assert found["requests"] >= 3
     assert found["workers"] == 2
     assert 0 < found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"]
+    assert 0 < found["click_p50_ms"] <= found["click_p95_ms"]
 
 
 @pytest.mark.parametrize("question", ["throughput", "overhead", "latency"])
