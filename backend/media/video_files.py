@@ -12,18 +12,19 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from backend.errors import MediaTooLarge
+from backend.errors import MediaTooLarge, MediaUnreadable
 
 LEFT_FREE_BYTES = 256 << 20
 """Room that fetched videos leave on their disk, for those who need it more."""
 
+_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _PARTIAL = ".part"
 _STALE_S = 24 * 3600
 _HASHES_KEPT = 256
@@ -65,18 +66,27 @@ class FetchedVideos:
     def lent(self, source: str, fetch: Callable[[Sink], None]) -> Iterator[VideoFile]:
         """The video of a source, kept on disk while the context lasts.
 
-        fetch: writes it into a file, where it is not there yet. Raises: MediaTooLarge where
+        fetch: writes it into a file, where it is not there yet. One that turns out to be
+        unreadable is not kept: it may be mended where it came from. Raises: MediaTooLarge where
         the disk has no room, and what fetch raises.
         """
         key = blake2b(source.encode(), digest_size=16).hexdigest()
         self._folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            with _locked(self._folder / f"{key}.lock", fcntl.LOCK_EX):
+            with self._alone_with(key):
                 path = self._found(key) or self._fetched(key, fetch)
                 os.utime(path)
                 stack.enter_context(_locked(path, fcntl.LOCK_SH))
             self._trim()
-            yield VideoFile(path, path.name.partition("-")[2])
+            try:
+                yield VideoFile(path, path.name.partition("-")[2])
+            except MediaUnreadable:
+                path.unlink(missing_ok=True)
+                raise
+
+    def _alone_with(self, key: str, how: int = fcntl.LOCK_EX) -> AbstractContextManager[None]:
+        """Nobody else fetches the video of this key, or takes it away."""
+        return _locked(self._folder / f"{key}.lock", how, os.O_CREAT)
 
     def _found(self, key: str) -> Path | None:
         return next(iter(self._folder.glob(f"{key}-*")), None)
@@ -107,8 +117,9 @@ class FetchedVideos:
             if excess <= 0:
                 return
             with (
-                contextlib.suppress(OSError),  # somebody reads it
-                _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB),
+                contextlib.suppress(OSError),  # somebody reads it, or is about to
+                self._alone_with(path.name.partition("-")[0], _AT_ONCE),
+                _locked(path, _AT_ONCE),
             ):
                 path.unlink()
                 excess -= size
@@ -135,8 +146,8 @@ class _Bounded:
 
 
 @contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _locked(path: Path, how: int, more_flags: int = 0) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | more_flags, 0o600)
     try:
         fcntl.flock(descriptor, how)
         yield

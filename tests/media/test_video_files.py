@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from backend.errors import MediaForbidden, MediaMissing, MediaTooLarge, MediaUnreachable
+from backend.errors import (
+    MediaForbidden,
+    MediaMissing,
+    MediaTooLarge,
+    MediaUnreachable,
+    MediaUnreadable,
+)
 from backend.media.fetch import MediaFetcher
 from backend.media.video_files import FetchedVideos, Sink, video_in
 from backend.settings import Settings
@@ -133,6 +139,18 @@ def test_the_longest_unused_goes_first_but_not_from_under_a_reader(tmp_path: Pat
             assert len(list(tmp_path.glob("*-*"))) == 2
     with folder.lent("newer", fetch):
         assert not read.path.exists()
+
+
+def test_what_cannot_be_read_is_fetched_anew(tmp_path: Path) -> None:
+    folder, contents = FetchedVideos(tmp_path, 1000), [b"broken", b"mended"]
+
+    def fetch(sink: Sink) -> None:
+        sink.write(contents.pop(0))
+
+    with pytest.raises(MediaUnreadable), folder.lent("a", fetch):
+        raise MediaUnreadable("No frame can be decoded.", "")
+    with folder.lent("a", fetch) as video:
+        assert video.path.read_bytes() == b"mended"
 
 
 def test_a_full_disk_keeps_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
