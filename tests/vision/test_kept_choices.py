@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from pathlib import Path
 
@@ -79,9 +78,9 @@ def test_a_folder_that_cannot_be_written_costs_a_word(tmp_path: Path) -> None:
     assert "runtime_choice_not_kept" in events(logged)
 
 
-def test_without_a_file_nothing_is_kept(tmp_path: Path) -> None:
+def test_without_a_file_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     choices = KeptChoices(None)
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     with choices.in_turn():
         choices.keep(HERE, FORM, {})
     assert choices.find(HERE) == ""

@@ -14,8 +14,10 @@ from backend.vision.saliency.stretch import to_saliency
 def feature_norm(cells_bchw: Tensor) -> Tensor:
     """(B, h, w) Euclidean length of each cell: networks answer objects more than ground.
 
-    cells_bchw: (B, C, h, w), B >= 1.
+    cells_bchw: (B, C, h, w); B may be 0.
     """
+    if not len(cells_bchw):
+        return cells_bchw.sum(1)
     # A picture at a time: its squares stay in the processor's cache. The norm of a whole
     # batch along the channels takes four to eight times as long.
     return torch.stack([cells.square().sum(0) for cells in cells_bchw]).sqrt()
