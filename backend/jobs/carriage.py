@@ -141,12 +141,14 @@ class Carriage:
                 self._stop_if_cancelled()
                 pictures = {address: result for (address, _), result in batch}
                 pictures |= self._seen(pictures)
-                settle = partial(self._settle, spec, self._settled(pictures))
+                settle = partial(self._settle, spec, self._settled(pictures), pictures)
+                del batch, pictures
                 if ahead.ended:
                     behind.wait()
                     settle()  # no batch comes in whose shadow it could be done
                 else:
                     behind.put(settle)
+                del settle
 
     def work_done(self) -> list[Count]:
         """What it took, for the counters."""
@@ -296,7 +298,8 @@ class Carriage:
 
     # ---- after each batch
 
-    def _settle(self, spec: LabelSpec, works: Sequence[_Work]) -> None:
+    def _settle(self, spec: LabelSpec, works: Sequence[_Work], _seen: object) -> None:
+        """Finish and store these. _seen: the batch, let go behind too, which takes time."""
         self._store({work.task.key: self._finished(spec, work) for work in works})
 
     def _finished(self, spec: LabelSpec, work: _Work) -> Predicted | Failed:
