@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from backend.errors import BackboneMismatch, JobError
 from backend.jobs.payload import Carrier
 from backend.jobs.process import Process
@@ -26,4 +28,10 @@ def spec_of(process: Process, carrier: Carrier) -> LabelSpec:
             f"The labelling configuration {carrier.config_fingerprint} is not in the store.",
             "Ask for the predictions again; Redis may have been emptied.",
         )
+    return _parsed(xml)
+
+
+@lru_cache(maxsize=64)
+def _parsed(xml: str) -> LabelSpec:
+    """Job after job names the same few configurations."""
     return parse_label_config(xml)
