@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import numpy as np
 
 from backend.errors import ConfigError
+from backend.evaluation.beside import Beside
 from backend.evaluation.linux_processes import children_of, resident_bytes
 
 _SAMPLE_S = 1.0
@@ -51,33 +50,19 @@ def worst_growth(lives: Sequence[Life], least_s: float) -> Mapping[str, float]:
     return worst
 
 
-class MemoryWatch:
+class MemoryWatch(Beside):
     """Looks about once a second, from entry to exit. root_pid: whose children it looks at."""
 
     def __init__(self, root_pid: int) -> None:
         self._root_pid = root_pid
         self._lives: dict[int, Life] = {}
         self._begun_s = time.monotonic()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__()
 
     @property
     def lives(self) -> list[Life]:
         """All processes seen so far."""
         return list(self._lives.values())
-
-    def __enter__(self) -> MemoryWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._over.wait(_SAMPLE_S):

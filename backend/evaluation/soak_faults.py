@@ -6,13 +6,12 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
+from backend.evaluation.beside import Beside
 from backend.evaluation.linux_processes import children_of
 from backend.evaluation.memory_watch import role_of
 from backend.evaluation.picture_server import PictureServer
@@ -115,7 +114,7 @@ def plan_faults(seed: int, duration_s: float) -> list[Planned]:
     return planned
 
 
-class Injector:
+class Injector(Beside):
     """Brings planned faults about, one after the other, in a thread of its own.
 
     root_pid: of `up`, whose children are killed. Leaves everything running at its exit.
@@ -134,21 +133,7 @@ class Injector:
         self._root_pid = root_pid
         self._project, self._pictures = project, pictures
         self._server_answers = server_answers
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Injector:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+        super().__init__()
 
     def _run(self) -> None:
         begun_s = time.monotonic()

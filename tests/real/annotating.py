@@ -16,6 +16,16 @@ WORTH_MOVING = 0.5
 
 GOOD_ENOUGH = 0.995
 
+TRAINS_WHEN_ASKED = {
+    "WORKERS": "1",
+    "TRAIN_WORKERS": "1",
+    "TRAIN_EVERY": "1000",
+    "TRAIN_IDLE": "3600",
+    "PREDICT_DEADLINE": "60",
+    "PREDICT_INLINE_TASKS": "1000",
+}
+"""Settings of a backend that learns nothing until it is told to, and answers at once."""
+
 
 def boxes_in(prediction: Mapping[str, Any], spec: LabelSpec, size_hw: tuple[int, int]) -> Boxes:
     """What a prediction proposes for the one control of the configuration."""

@@ -22,6 +22,7 @@ from backend.labelstudio.labelspec import parse_label_config
 from backend.labelstudio.prediction_check import check_prediction
 from backend.labelstudio.regions import read_regions
 from backend.learning.nearness import near_px
+from tests.real.annotating import TRAINS_WHEN_ASKED
 from tests.real.projects import run_command
 from tests.real.screens import SCREENSHOTS, open_browser, open_task, save_screenshot
 
@@ -51,15 +52,7 @@ def pose_backend(
     backend_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BackendProcess]:
     """A backend that trains only when it is told to."""
-    env = {
-        **backend_env,
-        "WORKERS": "1",
-        "TRAIN_WORKERS": "1",
-        "TRAIN_EVERY": "1000",
-        "TRAIN_IDLE": "3600",
-        "PREDICT_DEADLINE": "60",
-        "PREDICT_INLINE_TASKS": "1000",
-    }
+    env = {**backend_env, **TRAINS_WHEN_ASKED}
     with BackendProcess(tmp_path_factory.mktemp("pose_backend"), env=env) as process:
         yield process
 

@@ -20,7 +20,7 @@ from backend.evaluation.backend_process import BackendProcess
 from backend.evaluation.drawn import draw_picture
 from backend.evaluation.labelstudio_user import LabelStudioUser
 from backend.labelstudio.labelspec import LabelSpec, parse_label_config
-from tests.real.annotating import boxes_in, corrected
+from tests.real.annotating import TRAINS_WHEN_ASKED, boxes_in, corrected
 from tests.real.picture_server import PictureServer
 from tests.real.screens import DOCS_IMAGES, SCREENSHOTS, open_browser, save_screenshot
 
@@ -52,15 +52,7 @@ def own_backend(
     backend_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BackendProcess]:
     """A backend that trains when it is asked to."""
-    env = {
-        **backend_env,
-        "WORKERS": "1",
-        "TRAIN_WORKERS": "1",
-        "TRAIN_EVERY": "1000",
-        "TRAIN_IDLE": "3600",
-        "PREDICT_DEADLINE": "60",
-        "PREDICT_INLINE_TASKS": "1000",
-    }
+    env = {**backend_env, **TRAINS_WHEN_ASKED}
     with BackendProcess(tmp_path_factory.mktemp("page_backend"), env=env) as process:
         yield process
 
