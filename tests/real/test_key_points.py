@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from backend.cli.demo import template_text
+from backend.domain import U8Array
 from backend.evaluation.backend_process import BackendProcess
 from backend.evaluation.drawn_people import PARTS, DrawnPerson, draw_person
 from backend.evaluation.labelstudio_server import LabelStudioServer
@@ -44,7 +45,7 @@ class Posed:
     early: Predictions
     late: Predictions
     outcomes: Sequence[Mapping[str, Any]]
-    screenshot: Path
+    shown_bgr: U8Array
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +107,21 @@ def posed(
             task, _moved(shown, truth[task]), parent_prediction=int(shown["id"]), lead_time_s=8.0
         )
     late = learn()
-    path = SCREENSHOTS / "pose.png"
     with open_browser() as browser:
-        save_screenshot(open_task(browser, labelstudio, project_id, left[0]), path)
-    return Posed({task: truth[task] for task in left}, before, early, late, outcomes, path)
+        page = open_task(browser, labelstudio, project_id, left[0])
+        page.wait_for_selector(".lsf-outliner-item")
+        page.wait_for_timeout(1000)  # the points are drawn after they are listed
+        # A palette, with which the file is saved, may not hold the colour of a point.
+        seen = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        save_screenshot(page, SCREENSHOTS / "pose.png")
+    return Posed(
+        {task: truth[task] for task in left},
+        before,
+        early,
+        late,
+        outcomes,
+        np.asarray(seen, np.uint8),
+    )
 
 
 def test_nothing_is_told_of_parts_that_no_class_names(posed: Posed) -> None:
@@ -136,10 +148,8 @@ def test_more_of_them_bring_points_nearer(posed: Posed) -> None:
 
 def test_the_editor_shows_the_points(posed: Posed) -> None:
     """Colours of labels are in the picture that were not drawn."""
-    shown = cv2.imread(str(posed.screenshot))
-    assert shown is not None
     for colour in ((225, 29, 72), (236, 72, 153)):  # head and left ankle, in the outliner as well
-        far = np.abs(shown[..., ::-1].astype(int) - colour).max(2)
+        far = np.abs(posed.shown_bgr[..., ::-1].astype(int) - colour).max(2)
         assert (far < 40).sum() > 20
 
 
